@@ -1,0 +1,25 @@
+"""The one error that a user's mistake raises. Anything else that escapes is a bug and keeps its traceback."""
+
+from collections.abc import Iterable
+
+
+class MinisoraError(Exception):
+    """One line: what was wrong, what is allowed, what to do."""
+
+
+def check_choice(what: str, value: str, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of `allowed`, and say what is allowed if it is not."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise MinisoraError(f"unknown {what} {value!r}: choose one of {', '.join(allowed)}")
+    return value
+
+
+def check_size(frames: int, height: int, width: int, fps: float = 8.0) -> None:
+    """Refuse a clip size that no clip can have."""
+    if not (1 <= frames <= 100_000 and 1 <= height <= 8192 and 1 <= width <= 8192):
+        raise MinisoraError(
+            f"no clip has size {frames}x{height}x{width}: frames go from 1 to 100000, height and width from 1 to 8192"
+        )
+    if not 0 < fps <= 1000:
+        raise MinisoraError(f"no clip runs at {fps} frames a second: fps goes from above 0 to 1000")

@@ -1,0 +1,115 @@
+"""All that the worlds can say, in one place: the vocabulary, the grammar, and how a caption is read back.
+
+WORDS maps every attribute to its values and every value to the phrases that name it. TEMPLATES holds the sentences,
+with {fields} where phrases go. Two values of one attribute never share a phrase, so a caption can be read back into
+the attributes that it claims, which is how the tests hold words against pixels.
+"""
+
+import random
+import re
+from collections.abc import Iterable
+from functools import cache
+
+# The colors of things are bright, those of backgrounds are pale, dark or gray, so that a thing can always be seen.
+COLORS = {
+    "red": (221, 45, 50), "orange": (246, 134, 32), "yellow": (250, 212, 48), "green": (52, 168, 83),
+    "cyan": (54, 199, 217), "blue": (48, 98, 226), "purple": (140, 66, 200), "pink": (247, 112, 180),
+}  # fmt: skip
+BACKGROUNDS = {
+    "white": (243, 243, 240), "cream": (236, 221, 190), "gray": (136, 139, 143),
+    "navy": (24, 33, 74), "maroon": (76, 22, 38), "black": (17, 17, 21),
+}  # fmt: skip
+
+WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "color": {name: (name,) for name in COLORS},
+    "background": {
+        "white": ("white", "plain white"), "cream": ("cream", "pale cream"), "gray": ("gray", "plain gray"),
+        "navy": ("navy", "deep navy"), "maroon": ("maroon", "dark maroon"), "black": ("black", "pitch black"),
+    },
+    "shape": {
+        "circle": ("circle", "disc"), "square": ("square",), "triangle": ("triangle",), "star": ("star",),
+        "heart": ("heart",), "ring": ("ring", "hoop"),
+    },
+    "size": {"small": ("small", "little"), "large": ("large", "big")},
+    "count": {
+        "1": ("one",), "2": ("two",), "3": ("three",), "4": ("four",), "5": ("five",), "6": ("six",), "7": ("seven",),
+        "8": ("eight",), "9": ("nine",), "10": ("ten",), "11": ("eleven",), "12": ("twelve",),
+    },
+    "place": {
+        "top left": ("in the top left", "in the upper left"), "top": ("near the top",),
+        "top right": ("in the top right", "in the upper right"), "left": ("on the left",),
+        "middle": ("in the middle", "near the center"), "right": ("on the right",),
+        "bottom left": ("in the bottom left", "in the lower left"), "bottom": ("near the bottom",),
+        "bottom right": ("in the bottom right", "in the lower right"),
+    },
+    # shapes
+    "motion": {
+        "still": ("stays still", "does not move"),
+        "left": ("moves to the left", "slides left"), "right": ("moves to the right", "slides right"),
+        "up": ("moves up", "rises"), "down": ("moves down", "sinks"),
+        "clockwise": ("circles clockwise", "moves in a clockwise circle"),
+        "counterclockwise": ("circles counterclockwise", "moves in a counterclockwise circle"),
+        "sway": ("swings from side to side", "sways left and right"),
+        "bob": ("bobs up and down", "bounces up and down on the spot"),
+    },
+    "style": {
+        "flat": (), "sketch": ("a pencil sketch of", "a hand-drawn sketch of"),
+        "neon": ("a neon drawing of", "glowing neon lines:"), "film": ("grainy old film of", "vintage film footage of"),
+    },
+}  # fmt: skip
+
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "shapes.thing": ("a {size} {color} {shape} that {motion}", "a {size} {color} {shape} which {motion}"),
+    "shapes.only": ("a {size} {color} {shape} {motion}",),
+    "shapes.placed": (
+        "a {size} {color} {shape} that starts {place} and {motion}",
+        "{place}, a {size} {color} {shape} that {motion}",
+    ),
+    "shapes.short": ("{style} {things} on a {background} background", "{style} {things}, {background} background"),
+    "shapes.long": (
+        "{style} {count} on a {background} background. {things}.",
+        "{style} {count}, {background} background. {things}.",
+    ),
+    "shapes.bounce": ("Whatever reaches an edge bounces off it.", "Things that travel turn back at the edges."),
+}
+
+
+def say(rng: random.Random, template: str, **fields: str) -> str:
+    """Fill one of a template's wordings, chosen at random, with phrases."""
+    sentence = rng.choice(TEMPLATES[template]).format(**fields)
+    return re.sub(r"\s+", " ", sentence).strip()
+
+
+def word(rng: random.Random, attribute: str, value: str) -> str:
+    """One of the phrases that name a value; nothing where the value goes without saying."""
+    phrases = WORDS[attribute][value]
+    return rng.choice(phrases) if phrases else ""
+
+
+def join(parts: Iterable[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def article(text: str) -> str:
+    """'a orange ring' → 'an orange ring'; the templates always write 'a'."""
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
+
+
+def sentence(text: str) -> str:
+    """Articles mended, and a capital at the head of each sentence."""
+    return re.sub(r"(^|[.:] )([a-z])", lambda match: match[1] + match[2].upper(), article(text))
+
+
+@cache
+def _pattern(attribute: str) -> tuple[re.Pattern[str], dict[str, str]]:
+    names = {phrase: value for value, phrases in WORDS[attribute].items() for phrase in phrases}
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.compile(r"\b(" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", re.IGNORECASE), names
+
+
+def mentions(text: str, attribute: str) -> list[str]:
+    """The values of one attribute that a text names, in the order in which it names them."""
+    pattern, names = _pattern(attribute)
+    return [names[found.lower()] for found in pattern.findall(text)]

@@ -1,0 +1,70 @@
+"""Four ways to draw the same thing: flat, sketch, neon, film. A style changes the look and never the state."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from minisora.worlds.language import BACKGROUNDS, COLORS
+from minisora.worlds.raster import Canvas, Window, backdrop, coverage
+
+# Which backgrounds a style can be drawn on: pencil needs paper, neon needs the dark.
+STYLE_BACKGROUNDS = {
+    "flat": tuple(BACKGROUNDS),
+    "sketch": ("white", "cream"),
+    "neon": ("navy", "maroon", "black"),
+    "film": tuple(BACKGROUNDS),
+}
+
+
+def ground(style: str, background: str, height: int, width: int) -> Tensor:
+    """(h, w, 3) what a style draws on."""
+    plain = backdrop(BACKGROUNDS[background], height, width)
+    if style == "sketch":
+        return plain + _noise(1, height, width, seed=7)[0, :, :, None] * 3
+    return plain
+
+
+def ink(
+    style: str, canvas: Canvas, window: Window, distance: Tensor, color: str, unit: float, reach: float
+) -> None:
+    """Draw one thing, given as a signed distance in pixels, in its color.
+
+    `unit` is the picture's short side and `reach` the radius of a circle around the thing, both in pixels.
+    """
+    paint, line = COLORS[color], max(1.0, unit / 48)
+    if style == "sketch":
+        edge = coverage((distance + line / 2).abs() - line / 2)
+        hatch = 0.55 + 0.18 * torch.sin((window.x + window.y) * (2 * torch.pi / (3.2 * line)))
+        dark = tuple(int(0.6 * channel) for channel in paint)
+        canvas.blend(window, coverage(distance) * hatch, paint)
+        canvas.blend(window, edge * 0.9, dark)
+    elif style == "neon":
+        edge = coverage((distance + line).abs() - line)
+        away = torch.maximum(distance, torch.hypot(window.x, window.y) - reach).clamp_min(0)
+        canvas.glow(window, 0.6 * torch.exp(-away / (2 * line)) * (distance > -line), paint)
+        canvas.blend(window, coverage(distance) * 0.5, paint)
+        canvas.blend(window, edge * 0.9, tuple(int(0.65 * channel + 0.35 * 255) for channel in paint))
+    else:
+        canvas.blend(window, coverage(distance), paint)
+
+
+def develop(style: str, canvas: Canvas, seed: int) -> Tensor:
+    """The finished clip, uint8 (t, h, w, 3)."""
+    if style == "film":
+        frames, height, width = canvas.rgb.shape[:3]
+        grain = _noise(frames, height, width, seed)[..., None] * 7
+        canvas.rgb.mul_(_vignette(height, width)).add_(grain)
+    return canvas.frames()
+
+
+def _noise(frames: int, height: int, width: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(frames, height, width, generator=generator)
+
+
+@lru_cache(maxsize=16)
+def _vignette(height: int, width: int) -> Tensor:
+    """(h, w, 1) darker corners, as through an old lens."""
+    y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None, :]
+    return (1 - 0.22 * (x**2 + y**2))[..., None]
