@@ -56,6 +56,28 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "flat": (), "sketch": ("a pencil sketch of", "a hand-drawn sketch of"),
         "neon": ("a neon drawing of", "glowing neon lines:"), "film": ("grainy old film of", "vintage film footage of"),
     },
+    # physics
+    "event": {
+        "drop": ("drops", "falls"), "throw": ("is thrown", "flies"), "roll": ("rolls",), "pendulum": ("swings",),
+        "collide": ("hits", "bumps into", "collides with"),
+    },
+    "gravity": {"earth": ("on Earth",), "moon": ("on the Moon",), "other": ()},
+    "direction": {"left": ("to the left",), "right": ("to the right",)},
+    "bounce": {
+        "high": ("and bounces high", "and springs back high"), "low": ("and hardly bounces", "and bounces only a little"),
+    },
+    "pace": {"steady": ("at a steady speed", "without slowing down"), "slowing": ("and slows down", "slower and slower")},
+    "rod": {"short": ("a short rod",), "long": ("a long rod",)},
+    "meeting": {"rest": ("that is at rest", "that lies still"), "oncoming": ("that comes toward it",)},
+    "setting": {
+        "earth": ("under a pale sky", "in daylight"), "moon": ("under a black sky full of stars", "over gray dust"),
+    },
+    # painter
+    "figure": {
+        "horizontal": ("level line", "horizontal line"), "vertical": ("upright line", "vertical line"),
+        "wave": ("wave", "wavy line"), "zigzag": ("zigzag", "zigzag line"), "arch": ("arch", "arc"),
+        "circle": ("circle",), "spiral": ("spiral", "swirl"), "square": ("square",),
+    },
 }  # fmt: skip
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -71,6 +93,39 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "{style} {count}, {background} background. {things}.",
     ),
     "shapes.bounce": ("Whatever reaches an edge bounces off it.", "Things that travel turn back at the edges."),
+    "physics.ball": ("a {size} {color} ball",),
+    "physics.drop": ("{ball} {event} {bounce} {gravity}", "{ball} {event} from rest {bounce} {gravity}"),
+    "physics.throw": ("{ball} {event} {direction} {bounce} {gravity}",),
+    "physics.roll": ("{ball} {event} {direction} {pace} {gravity}",),
+    "physics.pendulum": ("{ball} on {rod} {event} {gravity}", "{ball} {event} on {rod} {gravity}"),
+    "physics.collide": ("{ball} moves {direction} and {event} {other} {meeting} {gravity}",),
+    "physics.long": ("{what}, {setting}. {more}",),
+    "physics.drop.more": (
+        "It starts {place} and falls faster and faster.", "It starts {place} and speeds up all the way down.",
+    ),
+    "physics.throw.more": (
+        "It starts {place} and flies in an arc.", "It starts {place}. Its path is a curve, up and then down.",
+    ),
+    "physics.roll.more": ("It starts {place} and stays on the floor.",),
+    "physics.pendulum.more": ("It first swings {direction}, and reaches the same height on both sides.",),
+    "physics.collide.equal": ("Both balls are equally heavy, so they swap their speeds.",),
+    "physics.collide.unequal": ("The large ball is heavy and the small ball is light.",),
+    "physics.hops": ("Each bounce is lower than the one before.",),
+    "physics.walls": ("Whatever meets a wall bounces off it.", "The walls turn it back."),
+    "painter.stroke": ("a {color} {figure}",),
+    "painter.short": (
+        "a brush paints {strokes} on {background} paper",
+        "on {background} paper, a brush paints {strokes}",
+        "a paintbrush draws {strokes} on {background} paper",
+    ),
+    "painter.long": (
+        "a brush paints {count} on a sheet of {background} paper.",
+        "a paintbrush moves over {background} paper and leaves {count}.",
+    ),
+    "painter.first": ("first it paints a {color} {figure} {place}.", "it begins with a {color} {figure} {place}."),
+    "painter.next": ("then it paints a {color} {figure} {place}.", "next comes a {color} {figure} {place}."),
+    "painter.stay": ("The paint stays where the brush went.", "Every stroke stays as it was painted."),
+    "painter.again": ("Then the brush goes over it all again.", "After that it goes over everything again."),
 }
 
 

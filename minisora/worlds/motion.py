@@ -16,11 +16,14 @@ CIRCLE, CIRCLE_PERIOD = 0.13, 2.0  # radius in units of the short side, seconds
 SWING, SWING_PERIOD = 0.15, 1.6
 
 
-def swing_room(motion: str) -> tuple[float, float]:
-    """How far, in units, a motion strays from its path to each side: (x, y)."""
-    return {
-        "clockwise": (CIRCLE, CIRCLE), "counterclockwise": (CIRCLE, CIRCLE), "sway": (SWING, 0.0), "bob": (0.0, SWING),
-    }.get(motion, (0.0, 0.0))  # fmt: skip
+ROOM = {"clockwise": (CIRCLE, CIRCLE), "counterclockwise": (CIRCLE, CIRCLE), "sway": (SWING, 0.0), "bob": (0.0, SWING)}
+
+
+def _vectors(table: dict[str, tuple[float, float]]) -> dict[str, Tensor]:
+    return {name: torch.tensor(vector, dtype=torch.float64) for name, vector in table.items()}
+
+
+_DIRECTION, _ROOM, _NOWHERE = _vectors(DIRECTIONS), _vectors(ROOM), torch.zeros(2, dtype=torch.float64)
 
 
 def path(
@@ -30,17 +33,17 @@ def path(
 
     `start` is in the box of allowed centres, `speed` in boxes a second, `phase` in turns, `reach` in units.
     """
-    direction = torch.tensor(DIRECTIONS.get(motion, (0.0, 0.0)), dtype=torch.float64)
-    boxed = reflect(torch.tensor(start, dtype=torch.float64) + speed * seconds[:, None] * direction)
-    room = torch.tensor(swing_room(motion), dtype=torch.float64)
-    centre = reach + room + boxed * (extent[..., None, :] - 2 * (reach + room)).clamp_min(0)
-    return centre + room * wave(motion, seconds, phase)
+    room = reach + _ROOM.get(motion, _NOWHERE)  # how far the thing strays from its path to each side
+    boxed = torch.tensor(start, dtype=torch.float64).expand(len(seconds), 2)
+    if motion in DIRECTIONS:
+        boxed = reflect(boxed + (speed * seconds)[:, None] * _DIRECTION[motion])
+    centre = room + boxed * (extent[..., None, :] - 2 * room).clamp_min_(0)
+    return centre + wave(motion, seconds, phase) if motion in ROOM else centre
 
 
 def wave(motion: str, seconds: Tensor, phase: float) -> Tensor:
-    """(t, 2) where a motion stands within its room, −1 … 1 on each axis. y points down, so (cos, sin) is clockwise."""
+    """(t, 2) how far a motion stands from its path, in units. y points down, so (cos, sin) runs clockwise."""
     if motion in ("clockwise", "counterclockwise"):
         turn = 2 * math.pi * ((seconds / CIRCLE_PERIOD) * (1 if motion == "clockwise" else -1) + phase)
-        return torch.stack([turn.cos(), turn.sin()], dim=1)
-    swing = (2 * math.pi * (seconds / SWING_PERIOD + phase)).sin()
-    return torch.stack([swing, swing], dim=1)
+        return _ROOM[motion] * torch.stack([turn.cos(), turn.sin()], dim=1)
+    return _ROOM[motion] * (2 * math.pi * (seconds / SWING_PERIOD + phase)).sin()[:, None]

@@ -17,7 +17,7 @@ from torch import Tensor
 from minisora.core.errors import MinisoraError, check_choice
 from minisora.worlds import language
 from minisora.worlds.language import BACKGROUNDS, COLORS, WORDS
-from minisora.worlds.motion import DIRECTIONS, path, swing_room
+from minisora.worlds.motion import DIRECTIONS, path
 from minisora.worlds.raster import REACH, SHAPES, Canvas
 from minisora.worlds.scene import Frame, Scene, State, check_seconds, clock, dice, narrow
 from minisora.worlds.style import STYLE_BACKGROUNDS, develop, ground, ink
@@ -86,7 +86,7 @@ def sample(
     }
     if not pools["color"]:
         raise MinisoraError(f"none of these colors stands out from {place}: choose another background or color")
-    things = _compose(rng, number, pools, seconds, held_out)
+    things = _compose(rng, number, pools, seconds, held_out, gap=(0.1 if look == "neon" else 0.03) * crowding(number))
     return ShapesScene(seed, seconds, look, place, things)
 
 
@@ -106,8 +106,13 @@ def is_held_out(shape: str, color: str, motion: str) -> bool:
     return hashlib.sha256(f"{shape}/{color}/{motion}".encode()).digest()[0] % 10 == 0
 
 
+def crowding(number: int) -> float:
+    """The more things, the smaller they are drawn; 'small' and 'large' are meant within one scene."""
+    return min(1.0, (3 / number) ** 0.5)
+
+
 def _compose(
-    rng: random.Random, number: int, pools: dict[str, list[str]], seconds: float, held_out: bool
+    rng: random.Random, number: int, pools: dict[str, list[str]], seconds: float, held_out: bool, gap: float
 ) -> tuple[Thing, ...]:
     """Things that keep clear of one another for the whole scene: each is drawn again until it does."""
     combos = list(itertools.product(pools["shape"], pools["color"], pools["motion"]))
@@ -115,16 +120,19 @@ def _compose(
     first = [combo for combo in combos if is_held_out(*combo)] if held_out else familiar
     if not first:
         raise MinisoraError("these constraints leave no composition to draw from: allow more shapes, colors or motions")
-    scale = min(1.0, (3 / number) ** 0.5)
+    scale = crowding(number)
     times = torch.arange(0, seconds + 0.2, 0.2, dtype=torch.float64)
-    for _ in range(40):  # whole scenes
+    for _ in range(60):  # whole scenes
         things: list[Thing] = []
         tracks: list[Tensor] = []
-        for _ in range(30 * number):  # single things
+        for _ in range(6 * number**2):  # single things
             combo = rng.choice(familiar if things and familiar else first)
             thing = _draw(rng, combo, rng.choice(pools["size"]), scale, seconds)
             track = _track(thing, times, ASPECTS)
-            if all(_apart(track, other, thing.reach + near.reach) for other, near in zip(tracks, things, strict=True)):
+            if all(
+                (track - other).norm(dim=-1).min() > thing.reach + near.reach + gap
+                for other, near in zip(tracks, things, strict=True)
+            ):
                 things.append(thing)
                 tracks.append(track)
             if len(things) == number:
@@ -132,13 +140,9 @@ def _compose(
     raise MinisoraError(f"no room for {number} such things for {seconds:g} seconds: ask for fewer, or a shorter scene")
 
 
-def _apart(one: Tensor, two: Tensor, distance: float) -> bool:
-    return bool((one - two).norm(dim=-1).min() > distance + 0.03)
-
-
 def _draw(rng: random.Random, combo: tuple[str, str, str], size: str, scale: float, seconds: float) -> Thing:
     shape, color, motion = combo
-    speed = rng.uniform(0.26, 0.36)
+    speed = rng.uniform(0.26, 0.36) * scale
     start = [rng.random(), rng.random()]
     run = min(speed * min(seconds, 2.0), 0.9)  # a mover starts so that its way is clear for the first two seconds
     for axis, sign in enumerate(DIRECTIONS.get(motion, (0, 0))):

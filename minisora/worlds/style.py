@@ -20,6 +20,8 @@ STYLE_BACKGROUNDS = {
 def ground(style: str, background: str, height: int, width: int) -> Tensor:
     """(h, w, 3) what a style draws on."""
     plain = backdrop(BACKGROUNDS[background], height, width)
+    if style == "film":
+        return fade(plain)
     if style == "sketch":
         return plain + _noise(1, height, width, seed=7)[0, :, :, None] * 3
     return plain
@@ -32,7 +34,7 @@ def ink(
 
     `unit` is the picture's short side and `reach` the radius of a circle around the thing, both in pixels.
     """
-    paint, line = COLORS[color], max(1.0, unit / 48)
+    paint, line = COLORS[color], max(0.8, unit / 48)
     if style == "sketch":
         edge = coverage((distance + line / 2).abs() - line / 2)
         hatch = 0.55 + 0.18 * torch.sin((window.x + window.y) * (2 * torch.pi / (3.2 * line)))
@@ -42,11 +44,17 @@ def ink(
     elif style == "neon":
         edge = coverage((distance + line).abs() - line)
         away = torch.maximum(distance, torch.hypot(window.x, window.y) - reach).clamp_min(0)
-        canvas.glow(window, 0.6 * torch.exp(-away / (2 * line)) * (distance > -line), paint)
+        canvas.glow(window, 0.6 * torch.exp(-away / (1.5 * line)) * (distance > -line), paint)
         canvas.blend(window, coverage(distance) * 0.5, paint)
         canvas.blend(window, edge * 0.9, tuple(int(0.65 * channel + 0.35 * 255) for channel in paint))
     else:
-        canvas.blend(window, coverage(distance), paint)
+        tint = torch.tensor(paint, dtype=torch.float32)
+        canvas.blend(window, coverage(distance), fade(tint) if style == "film" else tint)
+
+
+def lens(style: str, height: int, width: int) -> Tensor | float:
+    """What a style's camera does to the light: old film has darker corners, (h, w, 1)."""
+    return _vignette(height, width) if style == "film" else 1.0
 
 
 def develop(style: str, canvas: Canvas, seed: int) -> Tensor:
@@ -54,8 +62,13 @@ def develop(style: str, canvas: Canvas, seed: int) -> Tensor:
     if style == "film":
         frames, height, width = canvas.rgb.shape[:3]
         grain = _noise(frames, height, width, seed)[..., None] * 7
-        canvas.rgb.mul_(_vignette(height, width)).add_(grain)
+        canvas.rgb.mul_(lens(style, height, width)).add_(grain)
     return canvas.frames()
+
+
+def fade(rgb: Tensor) -> Tensor:
+    """Old film has neither deep blacks nor cold whites."""
+    return rgb * torch.tensor([0.86, 0.80, 0.70]) + torch.tensor([34.0, 30.0, 26.0])
 
 
 def _noise(frames: int, height: int, width: int, seed: int) -> Tensor:

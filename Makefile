@@ -1,0 +1,66 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+#
+# PYTHON  the interpreter that makes .venv (3.11 or newer)
+# TORCH   which torch to install. On Linux the ordinary wheel carries CUDA; a machine without a GPU saves
+#         gigabytes with   make demo PIP_TORCH="--index-url https://download.pytorch.org/whl/cpu"
+PYTHON    ?= python3
+TORCH     ?= torch==2.13.0
+PIP_TORCH ?=
+PROMPT    ?= a large red circle moves to the right on a white background
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A finished installation leaves a mark, so that the second run of any command starts at once.
+CORE := $(VENV)/.installed-core
+DEV  := $(VENV)/.installed-dev
+
+.PHONY: help demo test test-all lint types lab data check-data clean
+.DEFAULT_GOAL := help
+
+help:  ## what each command does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+demo: $(CORE)  ## a prompt to a video file: make demo PROMPT="a small blue star rises on a black background"
+	@$(BIN)/minisora generate "$(PROMPT)" --out out/demo.mp4
+	@echo "Next: 'make lab' opens the course in JupyterLab."
+
+test: $(DEV)  ## the quick tests, under five minutes on two cores
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(DEV)  ## all tests, the slow laws included
+	$(BIN)/python -m pytest
+
+lint: $(DEV)  ## ruff: style and layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)  ## pyright, basic mode
+	$(BIN)/pyright
+
+lab: $(CORE)  ## open the course in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+data: $(CORE)  ## remake the bundled samples of every world
+	$(BIN)/minisora data make
+
+check-data: $(CORE)  ## hold the bundled data against its manifest
+	$(BIN)/minisora data check
+
+clean:  ## remove what the commands made, .venv included
+	rm -rf $(VENV) out .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "minisora needs Python 3.11 or newer: make demo PYTHON=python3.12"; exit 2; }
+	@echo "Making $(VENV) (once; a minute or two) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# torch first: with it present, nothing CUDA-sized is pulled in by the rest.
+$(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	@$(PIP) "$(TORCH)" $(PIP_TORCH)
+	@$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEV): $(CORE)
+	@$(PIP) --constraint constraints.txt --editable ".[dev]"
+	@touch $@
