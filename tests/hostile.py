@@ -56,7 +56,9 @@ def mutate(data: bytes, seed: int) -> bytes:
         one, two = broken[at : at + length], broken[other : other + length]
         broken[at : at + len(two)], broken[other : other + len(one)] = two, one
     else:  # noise, or something of another kind altogether
-        return rng.choice((b"", rng.randbytes(len(broken)), b"\x80\x04\x95cos\nsystem\n(S'touch pwned'\ntR.", bytes(64)))
+        return rng.choice(
+            (b"", rng.randbytes(len(broken)), b"\x80\x04\x95cos\nsystem\n(S'touch pwned'\ntR.", bytes(64))
+        )
     return bytes(broken)
 
 

@@ -90,7 +90,14 @@ def test_loading_into_a_model_is_strict(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"short", b"\x80\x04\x95\x10", b"\xff" * 64, json.dumps([[]] * 3).encode(), (2**60).to_bytes(8, "little") + b"{}"],
+    [
+        b"",
+        b"short",
+        b"\x80\x04\x95\x10",
+        b"\xff" * 64,
+        json.dumps([[]] * 3).encode(),
+        (2**60).to_bytes(8, "little") + b"{}",
+    ],
 )
 def test_a_foreign_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.safetensors"

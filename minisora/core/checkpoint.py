@@ -61,7 +61,9 @@ def load_json(path: str | Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise MinisoraError(f"{path} is not valid JSON ({error}): write it again or take it from a fresh copy") from None
+        raise MinisoraError(
+            f"{path} is not valid JSON ({error}): write it again or take it from a fresh copy"
+        ) from None
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> None:

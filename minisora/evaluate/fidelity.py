@@ -81,7 +81,9 @@ def read(frames: Tensor, fps: float = 8.0) -> Reading:
     tracks = _follow(difference)
     number = max(1, len(tracks))
     unit = min(frames.shape[1:3])
-    styles = ["film"] if tone == "film" else [s for s in ("flat", "sketch", "neon") if background in STYLE_BACKGROUNDS[s]]
+    styles = (
+        ["film"] if tone == "film" else [s for s in ("flat", "sketch", "neon") if background in STYLE_BACKGROUNDS[s]]
+    )
     candidates = {
         style: tuple(_recognise(difference, track, style, background, unit, number, fps) for track in tracks)
         for style in styles

@@ -1,9 +1,10 @@
 """World 6, craft: a land of blocks under a player's control, seen from above.
 
-The player acts four times a second by the rules of a game: walk, mine, place. A clip is a simulation of a digital
-world if its grid changes by these rules and by nothing else, which can be read back from the pixels exactly.
+A clip simulates a digital world if its grid changes by the rules of the game and by nothing else, which can be read
+back from the pixels exactly. The rules are in game.py; here is what the player sets out to do, and where.
 """
 
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,30 +14,15 @@ import torch
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError, check_choice
-from minisora.worlds import language, sprites
-from minisora.worlds.language import COLORS
-from minisora.worlds.raster import Canvas
+from minisora.worlds import language
+from minisora.worlds.game import BEATS, HEADINGS, Action, Story, draw, follow, moment, play, undo
 from minisora.worlds.scene import Scene, State, check_seconds, clock, dice, narrow
 from minisora.worlds.terrain import GROUND, is_typical, land, scatter
-from minisora.worlds.tiles import CELLS, CODE, LOOKS, TILES, Layout, layout, paint, resample, stamp
+from minisora.worlds.tiles import CELLS, CODE, TILES, layout
 
 Words = str | Iterable[str] | None
-BEATS = 4  # actions a second
-PHASE = 8  # beats of work, and then as many in which the work is undone, and so on
-HEADINGS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}  # rows and columns
-OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+WORK, PHASE = 8, 9  # beats of work at most, and with a rest; a longer scene goes on with undoing it, and so on
 SHIRTS = ("red", "orange", "yellow", "cyan", "purple", "pink")  # the colors that no tile comes near
-
-# The rules. A player walks to one of the four cells next to it, or changes the tile of one of them, or rests.
-WALKABLE = ("grass", "sand", "snow", "dirt", "planks")
-MINED = {"stone": "dirt", "tree": "grass", "planks": "water"}  # what is left when a block is mined
-PLACED = {"stone": ("grass", "sand", "snow", "dirt"), "tree": ("grass",), "planks": ("water",)}  # block: allowed on
-
-
-class Action(NamedTuple):
-    verb: str  # walk, mine, place or rest
-    heading: str
-    tile: str = ""  # what is mined or placed
 
 
 class Work(NamedTuple):
@@ -71,30 +57,6 @@ class CraftScene(Scene):
     salt: int  # of the land
 
 
-@dataclass(frozen=True)
-class Story:
-    """What happens: the actions, and how things stand before each of them."""
-
-    plan: Layout
-    actions: tuple[Action, ...]
-    cells: Tensor  # (beats, 2) float64: the player's row and column
-    grids: Tensor  # (beats, rows + 2, columns + 2) int64: tile codes, with a margin of one cell around what is seen
-
-
-def turned(action: Action, before: str) -> str:
-    """What a tile turns into under an action; a MinisoraError where the rules forbid the action."""
-    if action.verb == "mine" and before == action.tile:
-        return MINED[before]
-    if action.verb == "place" and before in PLACED[action.tile]:
-        return action.tile
-    if action.verb in ("walk", "rest") and before in WALKABLE:
-        return before
-    raise MinisoraError(f"the rules of craft forbid to {action.verb} {action.tile or 'on'} where there is {before}")
-
-
-# --- drawing a scene --------------------------------------------------------------------------------------------
-
-
 def sample(
     seed: int,
     seconds: float = 2.0,
@@ -107,7 +69,7 @@ def sample(
 ) -> CraftScene:
     """Draw a scene. Each constraint is one word or several to draw from; `count` is of blocks mined or placed."""
     rng, seconds = dice("craft", seed), check_seconds(seconds)
-    most = max(1, min(PHASE, int(seconds * BEATS)) // 2)
+    most = max(1, min(WORK, int(seconds * BEATS)) // 2)
     if count is not None and not 1 <= count <= most:
         raise MinisoraError(f"{count} blocks do not fit in {seconds:g} seconds of craft: ask for 1 to {most}")
     lands = narrow("surroundings", surroundings, GROUND)
@@ -146,26 +108,117 @@ def _start(rng: random.Random, activity: str, heading: str, side: str, count: in
 def world(scene: CraftScene, first: tuple[int, int], rows: int, columns: int) -> Tensor:
     """(rows, columns) the scene's tile codes before anything has happened, from the cell `first` on."""
     row, column = torch.meshgrid(torch.arange(rows) + first[0], torch.arange(columns) + first[1], indexing="ij")
-    code, work, count = land(scene.surroundings, scene.salt, row, column), ACTIVITIES[scene.activity], scene.count
-    away = row - scene.start[0], column - scene.start[1]
-    along, beside = (sum(d * x for d, x in zip(HEADINGS[way], away, strict=True)) for way in (scene.heading, scene.side))
-    jitter = scatter(scene.salt + 3, row, column)
-    ground = CODE[GROUND[scene.surroundings]]
+    code, count, jitter = (
+        land(scene.surroundings, scene.salt, row, column),
+        scene.count,
+        scatter(scene.salt + 3, row, column),
+    )
+    a, b = (_steps(row - scene.start[0], column - scene.start[1], way) for way in (scene.heading, scene.side))
+    ground, near = CODE[GROUND[scene.surroundings]], b.abs() <= 1  # a: cells along the path; b: cells beside it
 
     def put(tile: int, where: Tensor) -> None:
         code[where] = tile
 
-    put(ground, (beside.abs() <= 1) & (along.abs() <= 1) & (jitter < 0.6))  # some room at the start
-    if scene.activity == "walk" and scene.surroundings == "lake":
-        put(ground, (beside.abs() == 1) & (along >= 0) & (along <= count) & (jitter < 0.3))
-    if scene.activity == "tunnel":  # an outcrop of rock, broad enough for a tunnel
-        put(CODE["stone"], (along >= 1) & (along <= count + 1) & (beside.abs() <= 1 + (jitter < 0.5).long()))
-    if scene.activity == "bridge":  # a river, or a strait
-        bend = (1.6 * torch.sin(0.6 * beside + scene.salt % 7)).round() - round(1.6 * float(torch.tensor(scene.salt % 7.0).sin()))
-        put(CODE["water"], (along - bend >= 1) & (along - bend <= count))
-        put(ground, (beside.abs() <= 1) & (along == count + 1) & (jitter < 0.6))
-    put(ground, (beside == 0) & (along >= 0) & (along <= count + (scene.activity == "bridge")))
-    row_of_work = (beside == 0) & (along >= 1) & (along <= count) if work.ahead else (beside == 1) & (along >= 0) & (along < count)
-    if scene.activity != "walk":
-        put({"bridge": CODE["water"], "tunnel": CODE["stone"], "chop": CODE["tree"]}.get(scene.activity, ground), row_of_work)
+    put(ground, near & (a.abs() <= 1) & (jitter < 0.6))  # some room at the start
+    end = count
+    if scene.activity == "walk":
+        put(ground, near & (a >= 0) & (a <= count) & (jitter < 0.3))
+    elif scene.activity == "tunnel":  # an outcrop of rock, broad enough to dig into
+        put(CODE["stone"], (a >= 1) & (a <= count + 1) & (b.abs() <= 1 + (jitter < 0.5).long()))
+    elif scene.activity == "bridge":  # a river, or a strait, and a landing on the far side
+        bend = (1.6 * (torch.sin(0.6 * b + scene.salt % 7) - math.sin(scene.salt % 7))).round()
+        put(CODE["water"], (a - bend >= 1) & (a - bend <= count))
+        put(ground, near & (a == count + 1) & (jitter < 0.6))
+        end = count + 1
+    put(ground, (b == 0) & (a >= 0) & (a <= end))
+    work = (b == 0) & (a >= 1) & (a <= count) if ACTIVITIES[scene.activity].ahead else (b == 1) & (a >= 0) & (a < count)
+    before = {"walk": ground, "tunnel": CODE["stone"], "bridge": CODE["water"], "chop": CODE["tree"]}
+    put(before.get(scene.activity, ground), work)
     return code
+
+
+def _steps(rows: Tensor, columns: Tensor, heading: str) -> Tensor:
+    """How many cells an offset goes in a direction."""
+    return rows * HEADINGS[heading][0] + columns * HEADINGS[heading][1]
+
+
+# --- what happens -----------------------------------------------------------------------------------------------
+
+
+def actions(scene: CraftScene, beats: int) -> tuple[Action, ...]:
+    """The work, a rest until the phase is over, all of it undone, a rest, and so on."""
+    work, step = ACTIVITIES[scene.activity], Action("walk", scene.heading)
+    deed = Action(work.verb, scene.heading if work.ahead else scene.side, work.tile)
+    forth = [step] * scene.count if scene.activity == "walk" else [deed, step] * scene.count
+    back = [undo(action) for action in reversed(forth)]
+    cycle = [
+        action
+        for phase in (forth, back)
+        for action in phase + [Action("rest", phase[-1].heading)] * (PHASE - len(phase))
+    ]
+    return tuple(cycle[beat % len(cycle)] for beat in range(beats))
+
+
+def story(scene: CraftScene, seconds: float, height: int, width: int) -> Story:
+    """All that happens in the cells that a frame of this size shows."""
+    plan = layout(height, width)
+    first, beats = plan.first, int(moment(torch.tensor(seconds, dtype=torch.float64))[0]) + 2
+    wild = world(scene, (first[0] - 1, first[1] - 1), plan.rows + 2, plan.columns + 2)
+    return play(wild, plan, scene.start, actions(scene, beats))
+
+
+def render(scene: CraftScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """uint8 (frames, height, width, 3)."""
+    seconds = clock(frames, height, width, fps)
+    return draw(story(scene, float(seconds[-1]), height, width), scene.color, scene.salt, seconds)
+
+
+def state(scene: CraftScene, frames: int, height: int, width: int, fps: float = 8.0) -> State:
+    """The player's centre, and the grid as tile codes: `tiles.layout(height, width)` says where its cells lie.
+
+    The grid changes at the end of an action, so in every frame it is what the actions that are over have left.
+    """
+    seconds = clock(frames, height, width, fps)
+    told = story(scene, float(seconds[-1]), height, width)
+    thing = {name: getattr(scene, name) for name in ("color", "activity", "heading", "surroundings")}
+    if scene.activity != "walk":
+        thing["count"] = str(scene.count)
+    if not ACTIVITIES[scene.activity].ahead:
+        thing["side"] = scene.side
+    grid = told.grids[moment(seconds)[0], 1:-1, 1:-1]
+    return State((thing,), follow(told, seconds)[None], torch.ones(1, frames, dtype=torch.float64), grid=grid)
+
+
+# --- what is said -----------------------------------------------------------------------------------------------
+
+
+def caption(scene: CraftScene, detail: str = "short") -> str:
+    """What the player is doing, and where. Descriptive captions also say how it is done and what lies around.
+
+    The task is told as something going on ("is building a wall of three stones"), so it is true of any beginning.
+    """
+    check_choice("caption detail", detail, ("short", "descriptive"))
+    rng = dice("craft", scene.seed, detail)
+    names = ("surroundings", "color", "activity", "heading", "side")
+    words = {name: language.word(rng, name, getattr(scene, name)) for name in names}
+    work = ACTIVITIES[scene.activity]
+    if scene.activity != "walk":
+        block = work.tile.removesuffix("s") + "s" * (scene.count > 1)
+        words["count"] = f"{language.word(rng, 'count', str(scene.count))} {block}"
+    words["task"] = language.say(rng, "craft.stroll" if scene.activity == "walk" else "craft.task", **words)
+    text = language.say(rng, f"craft.{detail}", **words)
+    if detail == "descriptive":
+        text += " " + language.say(rng, f"craft.{scene.activity}", **words)
+        if around := nearby(scene):
+            tiles = language.join([language.word(rng, "tile", name) for name in around])
+            text += " " + language.say(rng, "craft.around", tiles=tiles)
+    if scene.seconds > WORK / BEATS:
+        text += " " + language.say(rng, "craft.turn" if scene.activity == "walk" else "craft.undo")
+    return language.sentence(text)
+
+
+def nearby(scene: CraftScene) -> list[str]:
+    """Tiles other than the ground and the worked ones that lie in the middle of the frame, whatever its shape."""
+    view = world(scene, (-CELLS // 2, -CELLS // 2), CELLS, CELLS)
+    known = (GROUND[scene.surroundings], ACTIVITIES[scene.activity].tile, "planks")
+    return [name for name in TILES if name not in known and int((view == CODE[name]).sum()) >= 2]

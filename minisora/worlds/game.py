@@ -94,15 +94,16 @@ def follow(story: Story, seconds: Tensor) -> Tensor:
     return story.plan.centre(cell + lunge[:, None] * ways[beat])
 
 
-def draw(story: Story, shirt: str, salt: int, seconds: Tensor, height: int, width: int) -> Tensor:
+def draw(story: Story, shirt: str, salt: int, seconds: Tensor) -> Tensor:
     """uint8 (t, height, width, 3). Each distinct beat is painted once; then the player goes on top."""
     plan, (beat, over) = story.plan, moment(seconds)
     used, which = beat.unique(return_inverse=True)
-    row, column = torch.meshgrid(*(torch.arange(n) + f - 1 for n, f in zip(story.grids.shape[1:], plan.first)), indexing="ij")
+    rows, columns = (torch.arange(n) + f - 1 for n, f in zip(story.grids.shape[1:], plan.first, strict=True))
+    row, column = torch.meshgrid(rows, columns, indexing="ij")
     shimmer = (row + column + used[:, None, None] // 2) % LOOKS
     looks = (scatter(salt + 9, row, column) * LOOKS).long()
     art = paint(story.grids[used], torch.where(story.grids[used] == CODE["water"], shimmer, looks))
-    canvas = Canvas(len(seconds), resample(art, plan, height, width)[which])
+    canvas = Canvas(len(seconds), resample(art, plan)[which])
     centres, pixel = follow(story, seconds), plan.side / 16
     _draw_work(canvas, story, beat, over, centres)
     bodies = []

@@ -32,8 +32,8 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "size": {"small": ("small", "little"), "large": ("large", "big")},
     "count": {
-        "1": ("one",), "2": ("two",), "3": ("three",), "4": ("four",), "5": ("five",), "6": ("six",), "7": ("seven",),
-        "8": ("eight",), "9": ("nine",), "10": ("ten",), "11": ("eleven",), "12": ("twelve",),
+        str(number): (name,)
+        for number, name in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), 1)
     },
     "place": {
         "top left": ("in the top left", "in the upper left"), "top": ("near the top",),
@@ -47,8 +47,8 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "still": ("stays still", "does not move"),
         "left": ("moves to the left", "slides left"), "right": ("moves to the right", "slides right"),
         "up": ("moves up", "rises"), "down": ("moves down", "sinks"),
-        "clockwise": ("circles clockwise", "moves in a clockwise circle"),
-        "counterclockwise": ("circles counterclockwise", "moves in a counterclockwise circle"),
+        "clockwise": ("circles clockwise", "goes round clockwise"),
+        "counterclockwise": ("circles counterclockwise", "goes round counterclockwise"),
         "sway": ("swings from side to side", "sways left and right"),
         "bob": ("bobs up and down", "bounces up and down on the spot"),
     },
@@ -63,10 +63,8 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "gravity": {"earth": ("on Earth",), "moon": ("on the Moon",), "other": ()},
     "direction": {"left": ("to the left",), "right": ("to the right",)},
-    "bounce": {
-        "high": ("and bounces high", "and springs back high"), "low": ("and hardly bounces", "and bounces only a little"),
-    },
-    "pace": {"steady": ("at a steady speed", "without slowing down"), "slowing": ("and slows down", "slower and slower")},
+    "bounce": {"high": ("and bounces high",), "low": ("and hardly bounces", "and bounces only a little")},
+    "pace": {"steady": ("at a steady speed",), "slowing": ("and slows down", "slower and slower")},
     "rod": {"short": ("a short rod",), "long": ("a long rod",)},
     "meeting": {"rest": ("that is at rest", "that lies still"), "oncoming": ("that comes toward it",)},
     "setting": {
@@ -78,6 +76,39 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "wave": ("wave", "wavy line"), "zigzag": ("zigzag", "zigzag line"), "arch": ("arch", "arc"),
         "circle": ("circle",), "spiral": ("spiral", "swirl"), "square": ("square",),
     },
+    # craft
+    "activity": {
+        "walk": ("walking", "strolling"), "tunnel": ("mining", "digging through"), "chop": ("chopping", "cutting"),
+        "bridge": ("building a bridge of", "laying a bridge of"), "plant": ("planting",),
+        "wall": ("building a wall of", "putting up a wall of"),
+    },
+    "heading": {
+        "left": ("to the left", "leftward"), "right": ("to the right", "rightward"), "up": ("up", "upward"),
+        "down": ("down", "downward"),
+    },
+    "side": {
+        "left": ("left of the path",), "right": ("right of the path",), "up": ("above the path",),
+        "down": ("below the path",),
+    },
+    "surroundings": {
+        "meadow": ("on a meadow", "in a grassy field"), "forest": ("in a forest", "in the woods"),
+        "desert": ("in a desert", "among sand dunes"), "lake": ("at a lake", "on the shore of a lake"),
+        "cave": ("in a cave", "deep underground"), "snow": ("in the snow", "on a snowy plain"),
+    },
+    "tile": {
+        "grass": ("grass",), "sand": ("sand",), "snow": ("snow",), "dirt": ("bare earth",), "water": ("water",),
+        "stone": ("rocks",), "tree": ("trees",), "planks": ("boards",),
+    },
+    # occlusion
+    "wall": {
+        "brick": ("brick wall", "wall of bricks"), "wood": ("wooden wall", "wall of planks"),
+        "fence": ("fence", "picket fence"),
+    },
+    "landmarks": {
+        "trees": ("row of trees", "line of trees"), "pillars": ("row of pillars", "line of pillars"),
+        "windows": ("row of windows", "wall with windows"),
+    },
+    "pan": {"left": ("pans left", "turns left"), "right": ("pans right", "turns right")},
 }  # fmt: skip
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -87,6 +118,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "a {size} {color} {shape} that starts {place} and {motion}",
         "{place}, a {size} {color} {shape} that {motion}",
     ),
+    "shapes.one": ("{count} shape",),
+    "shapes.many": ("{count} shapes",),
     "shapes.short": ("{style} {things} on a {background} background", "{style} {things}, {background} background"),
     "shapes.long": (
         "{style} {count} on a {background} background. {things}.",
@@ -100,18 +133,15 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "physics.pendulum": ("{ball} on {rod} {event} {gravity}", "{ball} {event} on {rod} {gravity}"),
     "physics.collide": ("{ball} moves {direction} and {event} {other} {meeting} {gravity}",),
     "physics.long": ("{what}, {setting}. {more}",),
-    "physics.drop.more": (
-        "It starts {place} and falls faster and faster.", "It starts {place} and speeds up all the way down.",
-    ),
-    "physics.throw.more": (
-        "It starts {place} and flies in an arc.", "It starts {place}. Its path is a curve, up and then down.",
-    ),
+    "physics.drop.more": ("It starts {place} and falls faster and faster.",),
+    "physics.throw.more": ("It starts {place} and flies in an arc.", "It starts {place}, goes up and comes down."),
     "physics.roll.more": ("It starts {place} and stays on the floor.",),
     "physics.pendulum.more": ("It first swings {direction}, and reaches the same height on both sides.",),
-    "physics.collide.equal": ("Both balls are equally heavy, so they swap their speeds.",),
-    "physics.collide.unequal": ("The large ball is heavy and the small ball is light.",),
+    "physics.collide.more": ("Both balls roll in one straight line.",),
+    "physics.equal": ("They are equally heavy, so they swap their speeds.",),
+    "physics.unequal": ("The large ball is heavy and the small ball is light.",),
     "physics.hops": ("Each bounce is lower than the one before.",),
-    "physics.walls": ("Whatever meets a wall bounces off it.", "The walls turn it back."),
+    "physics.walls": ("Whatever reaches a side of the picture bounces back.", "The sides of the picture are walls."),
     "painter.stroke": ("a {color} {figure}",),
     "painter.short": (
         "a brush paints {strokes} on {background} paper",
@@ -126,6 +156,46 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "painter.next": ("then it paints a {color} {figure} {place}.", "next comes a {color} {figure} {place}."),
     "painter.stay": ("The paint stays where the brush went.", "Every stroke stays as it was painted."),
     "painter.again": ("Then the brush goes over it all again.", "After that it goes over everything again."),
+    "craft.stroll": ("{activity} {heading}",),
+    "craft.task": ("{activity} {count}, going {heading}", "{activity} {count} on the way {heading}"),
+    "craft.short": (
+        "{surroundings}, a player in a {color} shirt is {task}",
+        "a player in a {color} shirt is {task} {surroundings}",
+        "a world of blocks: a player in a {color} shirt is {task} {surroundings}",
+    ),
+    "craft.descriptive": (
+        "a world of blocks, seen from above. {surroundings}, a player in a {color} shirt is {task}.",
+        "a game with square blocks, seen from above. A player in a {color} shirt is {task} {surroundings}.",
+    ),
+    "craft.walk": ("The player takes a step at a time, and no block changes.",),
+    "craft.tunnel": ("Each stone is broken, and the player steps into its place.",),
+    "craft.bridge": ("Each plank is laid on the water, and the player steps onto it.",),
+    "craft.chop": ("The trees stand {side}, and each of them leaves grass.",),
+    "craft.wall": ("The stones are put {side}, side by side.",),
+    "craft.plant": ("The trees are put {side}, side by side.",),
+    "craft.around": ("{tiles} can be seen around.", "nearby there are {tiles}."),
+    "craft.turn": ("At the end of the way the player turns back.",),
+    "craft.undo": ("When the work is done, the player goes back and undoes it.",),
+    "occlusion.wall": (
+        "a {size} {color} {shape} {motion}, goes behind a {wall} and comes out on the other side",
+        "a {size} {color} {shape} {motion}, is hidden by a {wall} and comes out on the far side",
+    ),
+    "occlusion.wall2": ("a {size} {color} {shape} {motion} on top of the {wall}",),
+    "occlusion.camera": (
+        "a {size} {color} {shape} {motion} in front of a {landmarks}. the camera {pan}, loses it and returns to it",
+        "in front of a {landmarks}, a {size} {color} {shape} {motion}. the camera {pan} until it is gone, then back",
+    ),
+    "occlusion.camera2": ("while away, the camera sees a {size} {color} {shape} that {motion}",),
+    "occlusion.short": ("{story}. {background} background.", "{story}. the background is {background}."),
+    "occlusion.wall.long": (
+        "{place} {story}. what was hidden keeps its color, shape and speed. the {wall} stands {middle} of a plain "
+        "floor, on a {background} background.",
+    ),
+    "occlusion.camera.long": (
+        "{place} {story}. what was out of view is there again, just as it was. plain floor, {background} background.",
+    ),
+    "occlusion.wall.again": ("then it turns around and goes back behind the {wall}.",),
+    "occlusion.camera.again": ("then the camera does the same again.",),
 }
 
 
@@ -159,7 +229,7 @@ def sentence(text: str) -> str:
 
 @cache
 def _pattern(attribute: str) -> tuple[re.Pattern[str], dict[str, str]]:
-    names = {phrase: value for value, phrases in WORDS[attribute].items() for phrase in phrases}
+    names = {phrase.lower(): value for value, phrases in WORDS[attribute].items() for phrase in phrases}
     longest_first = sorted(names, key=len, reverse=True)
     return re.compile(r"\b(" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", re.IGNORECASE), names
 

@@ -232,3 +232,31 @@ def _profile(shape: str) -> tuple[Tensor, float]:
     inside = SHAPES[shape](offset[None, :].expand(1024, 1024), offset[:, None].expand(1024, 1024)) < 0
     summed = torch.cat([torch.zeros(1), inside.sum(0).cumsum(0) / inside.sum()]).double()
     return summed, float(offset[inside.any(1)].max())
+
+
+def caption(scene: OcclusionScene, detail: str = "short") -> str:
+    """What happens. Descriptive captions also say where it begins, what stands around, and how it goes on."""
+    check_choice("caption detail", detail, ("short", "descriptive"))
+    rng, kind = dice("occlusion", scene.seed, detail), f"occlusion.{scene.kind}"
+    words = {"background": language.word(rng, "background", scene.background)}
+    if scene.kind == "wall":
+        words["wall"] = language.word(rng, "wall", scene.setting)
+    else:
+        words["landmarks"] = language.word(rng, "landmarks", scene.setting)
+        words["pan"] = language.word(rng, "pan", scene.direction)
+    parts = []
+    for template, thing in zip((kind, f"{kind}2"), scene.things, strict=False):
+        named = {name: language.word(rng, name, getattr(thing, name)) for name in ("size", "color", "shape", "motion")}
+        parts.append(language.say(rng, template, **named, **words))
+    story = ". ".join(parts)
+    if detail == "short":
+        return language.sentence(language.say(rng, "occlusion.short", story=story, **words))
+    half, first = HALF * scene.things[0].radius, scene.things[0]
+    side = "left" if scene.direction == "right" else "right"
+    aside = half + first.place * (1 - 2 * half) < 1 / 3  # in the first third of a square frame, and so of any other
+    words["place"] = language.word(rng, "place", side) + "," if aside else ""
+    words["middle"] = language.word(rng, "place", "middle")
+    text = language.say(rng, f"{kind}.long", story=story, **words)
+    if scene.seconds >= (2 - first.place if scene.kind == "wall" else 2 * scene.period * scene.speed) / scene.speed:
+        text += " " + language.say(rng, f"{kind}.again", **words)
+    return language.sentence(text)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minisora.core.errors import MinisoraError, check_choice
-from minisora.worlds import language, render3d
+from minisora.core.errors import MinisoraError
+from minisora.worlds import render3d
+from minisora.worlds.ground import Floor
 from minisora.worlds.language import COLORS, WORDS
-from minisora.worlds.render3d import Camera, Floor, Solid, aim
 from minisora.worlds.scene import Frame, Scene, State, check_seconds, clock, dice, narrow
+from minisora.worlds.space import Camera, Solid, aim, project
 
 FEWEST, MOST = 6, 8  # solids in one scene, each of its own color
 STAGE = 0.86  # the solids' centres stand within this radius around the middle of the floor
@@ -147,7 +148,9 @@ def floor_of(scene: OrbitScene) -> Floor:
     light, dark, haze = FLOORS[scene.floor]
     height = math.radians(58)
     level = math.cos(height)
-    return Floor(light, dark, haze, 0.4, (level * math.cos(scene.light), level * math.sin(scene.light), math.sin(height)))
+    return Floor(
+        light, dark, haze, 0.4, (level * math.cos(scene.light), level * math.sin(scene.light), math.sin(height))
+    )
 
 
 def render(scene: OrbitScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
@@ -160,7 +163,7 @@ def state(scene: OrbitScene, frames: int, height: int, width: int, fps: float = 
     """Where each centre is seen. The camera's parameters are its position, heading, pitch and focal length."""
     camera, frame = _view(scene, clock(frames, height, width, fps)), Frame(height, width)
     solids = [thing.solid for thing in scene.things]
-    tracks, _ = render3d.project(camera, torch.tensor([solid.centre for solid in solids], dtype=torch.float64), frame)
+    tracks, _ = project(camera, torch.tensor([solid.centre for solid in solids], dtype=torch.float64), frame)
     things = tuple({name: getattr(thing, name) for name in ("kind", "color", "size")} for thing in scene.things)
     heading = torch.atan2(camera.forward[:, 1], camera.forward[:, 0])
     pitch = torch.asin(-camera.forward[:, 2])

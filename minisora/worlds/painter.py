@@ -8,69 +8,32 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from minisora.core.errors import MinisoraError, check_choice
 from minisora.worlds import language
-from minisora.worlds.language import BACKGROUNDS, COLORS
-from minisora.worlds.raster import Canvas, Color, backdrop, coverage
+from minisora.worlds.language import COLORS
+from minisora.worlds.raster import Canvas, coverage
 from minisora.worlds.scene import Frame, Scene, State, check_seconds, clock, dice, narrow
+from minisora.worlds.strokes import FIGURES, ROUND, STRETCH, TOOLS, along, approach, draw_brush, grain, sheet
 
 Words = str | Iterable[str] | None
 # What becomes of a stroke on the paper: how much of each pixel the brush has covered by then, (t, h, w), in and out.
 Ink = Callable[[Tensor], Tensor]
 
 # Sizes, in units of the short side.
-MARGIN = 0.045  # of desk around the paper
 INSIDE = torch.tensor([[0.10, 0.185], [0.15, 0.10]], dtype=torch.float64)  # where tips go: off left, top; right, bottom
-LEAN = torch.tensor([0.13, -0.16], dtype=torch.float64)  # from the tip of the brush to the end of its handle
-BRISTLES, FERRULE = 0.34, 0.52  # where along the brush the bristles end, and the metal
-WIDTHS = {1: 0.085, 2: 0.07, 3: 0.06, 4: 0.06, 5: 0.045, 6: 0.045}  # of a stroke, for so many strokes
+WIDTHS = {1: 0.085, 2: 0.07, 3: 0.057, 4: 0.057, 5: 0.04, 6: 0.04}  # of a stroke, for so many strokes
 MOST = max(WIDTHS)
 # Seconds. A stroke takes LONGEST where there is time; in a short scene the strokes share the time there is.
 FIRST, TRAVEL, RETURN, LEAST, LONGEST = 0.08, 0.18, 0.6, 0.46, 1.5
 STEPS = 64  # points a second on a painted line
 
-DESK: Color = (141, 113, 90)
-WOOD, STEEL, ASH, SILVER = (74, 48, 36), (98, 102, 108), (205, 176, 140), (176, 180, 186)
-# Handle and ferrule: dark on pale paper and pale on dark paper; neither looks like any paint.
-TOOLS: dict[str, tuple[Color, Color]] = {
-    "white": (WOOD, STEEL), "cream": (WOOD, STEEL), "navy": (ASH, SILVER), "black": (ASH, SILVER),
-}  # fmt: skip
 GRIDS = {1: ((1, 1),), 2: ((2, 1), (1, 2)), 3: ((2, 2),), 4: ((2, 2),), 5: ((3, 2), (2, 3)), 6: ((3, 2), (2, 3))}
 ACROSS = {1: ("",), 2: ("left", "right"), 3: ("left", "", "right")}
 DOWN = {1: ("",), 2: ("top", "bottom"), 3: ("top", "", "bottom")}
-
-
-def _corners(*points: tuple[float, float]) -> Tensor:
-    return torch.tensor(points, dtype=torch.float64)
-
-
-def _polar(turns: float, first: float, last: float) -> Tensor:
-    """An arc of so many turns, clockwise from the top, from one radius to another."""
-    share = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
-    angle = 2 * math.pi * turns * share
-    return (first + (last - first) * share) * torch.cat([angle.sin(), -angle.cos()], dim=1)
-
-
-_X = torch.linspace(-1, 1, 65, dtype=torch.float64)
-# Each figure is a line through points in a box from −1 to 1, with y downwards.
-FIGURES: dict[str, Tensor] = {
-    "horizontal": _corners((-1, 0), (1, 0)),
-    "vertical": _corners((0, -1), (0, 1)),
-    "wave": torch.stack([_X, -0.6 * (1.5 * math.pi * (_X + 1)).sin()], dim=1),
-    "zigzag": _corners((-1, 0.6), (-0.5, -0.6), (0, 0.6), (0.5, -0.6), (1, 0.6)),
-    "arch": torch.stack([_X, 0.6 - 1.2 * (1 - _X**2).sqrt()], dim=1),
-    "circle": _polar(1, 1, 1),
-    "spiral": _polar(1.75, 0.12, 1),
-    "square": _corners((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9), (-0.9, -0.9)),
-}
-ROUND = ("circle", "spiral", "square")  # as high as they are wide; the others stretch in a long cell
-STRETCH = 1.5
 
 
 @dataclass(frozen=True)
@@ -143,15 +106,6 @@ def outline(scene: PainterScene, stroke: Stroke, extent: Tensor) -> Tensor:
     return points.flip(0) if stroke.backwards else points
 
 
-def along(line: Tensor, share: Tensor) -> Tensor:
-    """(t, 2) the points at these shares (t,) of a line's length."""
-    reach = torch.cat([torch.zeros(1), (line[1:] - line[:-1]).norm(dim=1).cumsum(0)]).to(line)
-    goal = share.clamp(0, 1) * reach[-1]
-    index = torch.searchsorted(reach, goal, right=True).clamp(1, len(line) - 1)
-    part = (goal - reach[index - 1]) / (reach[index] - reach[index - 1])
-    return torch.lerp(line[index - 1], line[index], part[:, None])
-
-
 def _painted(stroke: Stroke, seconds: Tensor) -> Tensor:
     """(t,) the share of a stroke that is painted by then: a hand starts and ends a little slower."""
     share = ((seconds - stroke.begin) / (stroke.end - stroke.begin)).clamp(0, 1)
@@ -176,98 +130,41 @@ def _journey(scene: PainterScene, seconds: Tensor, extent: Tensor) -> tuple[Tens
     return tip, lift, holds
 
 
-@lru_cache(maxsize=16)
-def _grain(height: int, width: int) -> Tensor:
-    """(h, w) the tooth of the paper, about −1 … 1: it roughens edges and shows through the paint."""
-    cells = [math.ceil(56 * side / min(height, width)) for side in (height, width)]
-    noise = torch.randn(1, 1, *cells, generator=torch.Generator().manual_seed(5)) / 1.6
-    return interpolate(noise, (height, width), mode="bilinear", align_corners=False)[0, 0].clamp(-1.5, 1.5)
-
-
-@lru_cache(maxsize=64)
-def _sheet(background: str, height: int, width: int) -> Tensor:
-    """(h, w, 3) bare paper on a desk, with a soft shadow under it."""
-    unit, margin = min(height, width), MARGIN * min(height, width)
-    x, y = (torch.arange(side) + 0.5 - side / 2 for side in (width, height))
-    edge = torch.maximum(y.abs()[:, None] - height / 2, x.abs() - width / 2) + margin
-    shadow = torch.roll(edge, (int(0.015 * unit), int(0.01 * unit)), (0, 1)) / (0.05 * unit)
-    grain = _grain(height, width)[..., None]
-    desk = backdrop(DESK, height, width) * (1 - 0.35 * coverage(shadow)[..., None]) + 2 * grain
-    return torch.lerp(
-        desk, backdrop(BACKGROUNDS[background], height, width, 0.025) + 2.5 * grain, coverage(edge)[..., None]
-    )
-
-
 def cover(
     scene: PainterScene, stroke: Stroke, frames: int, height: int, width: int, fps: float
 ) -> tuple[Tensor, Tensor]:
-    """How much of each pixel a stroke has covered, (t, h, w), and how far each pixel is from its middle line, (h, w)."""
+    """How much of each pixel a stroke has covered, (t, h, w), and how far each lies from the stroke's line, (h, w)."""
     frame = Frame(height, width)
     radius = scene.width / 2 * frame.unit
-    line = outline(scene, stroke, frame.extent) * frame.unit
-    steps = torch.arange(-math.ceil(STEPS / fps), 1, dtype=torch.float64) / math.ceil(STEPS / fps)
+    steps = math.ceil(STEPS / fps)
+    times = (torch.arange(-steps, (frames - 1) * steps + 1, dtype=torch.float64) / steps) / fps
+    points = along(outline(scene, stroke, frame.extent) * frame.unit, _painted(stroke, times)).float()
     near, covered = torch.full((height, width), 1e4), torch.zeros(frames, height, width)
-    rough = 0.16 * radius * _grain(height, width) - radius
+    edge = 0.14 * radius * grain(height, width) - radius
     for number in range(frames):
         if (number - 1) / fps >= stroke.end:
             covered[number:] = covered[number - 1]
             break
         if number / fps > stroke.begin:
-            _approach(near, along(line, _painted(stroke, (number + steps) / fps)).float(), 1.3 * radius + 1)
-            covered[number] = coverage(near + rough)
+            approach(near, points[number * steps : (number + 1) * steps + 1], 1.3 * radius + 1)
+            covered[number] = coverage(near + edge)
     return covered, near
-
-
-def _approach(near: Tensor, points: Tensor, reach: float) -> None:
-    """Lower each pixel's distance to what is painted by a new piece of line (k, 2), within reach of it."""
-    height, width = near.shape
-    left, top = (points.amin(0) - reach).floor().clamp_min(0).int().tolist()
-    right, bottom = (points.amax(0) + reach).ceil().int().tolist()
-    window = near[top:bottom, left:right]
-    start, way = points[:-1, :, None, None], (points[1:] - points[:-1])[:, :, None, None]
-    dx = torch.arange(left, min(right, width)) + 0.5 - start[:, 0]
-    dy = (torch.arange(top, min(bottom, height)) + 0.5)[:, None] - start[:, 1]
-    share = ((dx * way[:, 0] + dy * way[:, 1]) / (way**2).sum(1).clamp_min(1e-9)).clamp_(0, 1)
-    distance = torch.hypot(dx - share * way[:, 0], dy - share * way[:, 1]).amin(0)
-    window.copy_(torch.minimum(window, distance))
 
 
 def paint(scene: PainterScene, frames: int, height: int, width: int, fps: float, ink: Ink) -> Tensor:
     """uint8 (frames, height, width, 3), with strokes of any ink: one that fades, say, to see that a checker minds."""
     seconds, frame = clock(frames, height, width, fps), Frame(height, width)
-    canvas = Canvas(frames, _sheet(scene.background, height, width))
-    radius, grain = scene.width / 2 * frame.unit, _grain(height, width)
+    canvas = Canvas(frames, sheet(scene.background, height, width))
+    radius, tooth = scene.width / 2 * frame.unit, grain(height, width)
     for stroke in scene.strokes:
         covered, near = cover(scene, stroke, frames, height, width, fps)
         rim = (near / radius).clamp(0, 1) ** 4  # pigment gathers at the edge of a wet stroke
-        tone = (1.03 - 0.13 * rim + 0.045 * grain)[..., None]
+        tone = (1.03 - 0.13 * rim + 0.045 * tooth)[..., None]
         canvas.rgb.lerp_(torch.tensor(COLORS[stroke.color]) * tone, 0.95 * ink(covered)[..., None])
-    _draw_brush(canvas, scene, *_journey(scene, seconds, frame.extent), frame.unit)
+    tip, lift, holds = _journey(scene, seconds, frame.extent)
+    paints = torch.tensor([COLORS[stroke.color] for stroke in scene.strokes], dtype=torch.float32)[holds]
+    draw_brush(canvas, TOOLS[scene.background], tip * frame.unit, lift, paints, scene.width / 2)
     return canvas.frames()
-
-
-def _draw_brush(canvas: Canvas, scene: PainterScene, tip: Tensor, lift: Tensor, holds: Tensor, unit: int) -> None:
-    """Seen from above, leaning to the upper right, with its shadow; the shadow moves away as the brush is lifted."""
-    lean, thick = LEAN * unit, unit * 0.026
-    window = canvas.window((tip + LEAN / 2) * unit, 0.75 * float(lean.norm()))
-    x, y = window.x + float(lean[0] / 2), window.y + float(lean[1] / 2)  # from the tip
-    fall = ((0.012 + 0.05 * lift) * unit).float()[:, None, None]
-    shadow = _capsule(x - 0.8 * fall, y - fall, lean, (0, 1), (thick, thick))
-    canvas.blend(window, 0.2 * (0.5 - shadow / (0.03 * unit)).clamp(0, 1), (20, 14, 12))
-    handle, ferrule = TOOLS[scene.background]
-    paints = torch.tensor([COLORS[stroke.color] for stroke in scene.strokes])[holds][:, None, None]
-    belly = max(0.5 * scene.width * unit, thick)
-    canvas.blend(window, coverage(_capsule(x, y, lean, (FERRULE, 0.97), (1.1 * thick, 0.8 * thick))), handle)
-    canvas.blend(window, coverage(_capsule(x, y, lean, (0.07, BRISTLES), (0.35 * belly, belly))), paints * 0.92)
-    canvas.blend(window, coverage(_capsule(x, y, lean, (BRISTLES, FERRULE), (thick, thick))), ferrule)
-
-
-def _capsule(x: Tensor, y: Tensor, way: Tensor, ends: tuple[float, float], radii: tuple[float, float]) -> Tensor:
-    """Signed distance to the part of a rod along `way` between two shares of it, thicker at one end than the other."""
-    right, down = way.tolist()
-    share = ((x * right + y * down) / (right**2 + down**2)).clamp(*ends)
-    radius = radii[0] + (radii[1] - radii[0]) * (share - ends[0]) / (ends[1] - ends[0])
-    return torch.hypot(x - share * right, y - share * down) - radius
 
 
 def render(scene: PainterScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:

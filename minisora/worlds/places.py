@@ -74,17 +74,17 @@ def mix(under: Tensor | Color, over: Tensor | Color, share: Tensor) -> Tensor:
 
 
 def lattice(x: Tensor, y: Tensor, across: float, down: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scatter one mark in each cell: the place within the cell, from the mark's middle, and two random numbers."""
+    """Scatter one mark in each cell: where a sample lies from its cell's mark, in cells, and two numbers in 0 … 1."""
     column, row = (x / across).floor().long(), (y / down).floor().long()
     mixed = column * 374761393 + row * 668265263
     mixed = (mixed ^ (mixed >> 13)) * 1274126177 & 0x7FFFFFFF
-    one, two, three = (((mixed >> bits) & 255) / 255 for bits in (3, 11, 19))
-    dx, dy = (x / across).frac() - 0.3 - 0.4 * one, (y / down).remainder(1) - 0.3 - 0.4 * three
-    return dx, dy, one, two
+    one, two, three, four = (((mixed >> bits) & 127) / 127 for bits in (2, 9, 16, 23))
+    dx, dy = (x / across).remainder(1) - 0.2 - 0.6 * one, (y / down).remainder(1) - 0.2 - 0.6 * three
+    return dx, dy, two, four
 
 
 def shade(canvas: Canvas, track: Tensor, radius: float, floor: float, seen: Tensor) -> None:
-    """A soft shadow on the floor, wider and weaker the higher the ball. Lengths in pixels; `seen` (t,) is its opacity."""
+    """A soft shadow on the floor, weaker the higher the ball. Lengths are in pixels; `seen` (t,) is its opacity."""
     above = ((floor - radius - track[:, 1]) / radius).clamp_min(0).float()[:, None, None]
     window = canvas.window(torch.stack([track[:, 0], torch.full_like(track[:, 1], floor)], dim=1), 2 * radius)
     wide = radius * (0.95 + 0.12 * above.clamp_max(6))

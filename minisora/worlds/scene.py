@@ -66,7 +66,9 @@ def dice(world: str, seed: int, purpose: str = "scene") -> random.Random:
     return random.Random(f"{world}/{seed}/{purpose}")
 
 
-def narrow(what: str, wanted: str | Iterable[str] | None, vocabulary: Mapping[str, object] | Iterable[str]) -> list[str]:
+def narrow(
+    what: str, wanted: str | Iterable[str] | None, vocabulary: Mapping[str, object] | Iterable[str]
+) -> list[str]:
     """The words to draw from: all of a vocabulary, or the one or several that a constraint asks for."""
     vocabulary = list(vocabulary)
     if wanted is None:

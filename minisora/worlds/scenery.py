@@ -16,14 +16,20 @@ from minisora.worlds.scene import Frame, dice
 
 HORIZON = 0.66  # shares of the picture's height
 WALL_FOOT = 0.88
-CLAY, MORTAR, STONE, TIMBER, PICKET = (166, 130, 119), (200, 194, 186), (186, 182, 175), (164, 143, 120), (190, 188, 182)
+CLAY, MORTAR, STONE, TIMBER, PICKET = (
+    (166, 130, 119),
+    (200, 194, 186),
+    (186, 182, 175),
+    (164, 143, 120),
+    (190, 188, 182),
+)
 BARK, LEAVES, GLASS = (112, 100, 90), (122, 134, 118), (196, 204, 208)
 SPACING = 0.46  # units between landmarks
 
 
 def fineness(frame: Frame) -> int:
     """How many samples to a pixel's side: small pictures need more."""
-    return 4 if frame.unit <= 100 else 2
+    return 3 if frame.unit <= 100 else 2
 
 
 def grid(frame: Frame, width: int, left: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -55,9 +61,9 @@ def shade(color: Color, light: Tensor) -> Tensor:
     return torch.tensor(color, dtype=torch.float32) * light[..., None]
 
 
-def speckle(*whole: Tensor) -> Tensor:
-    """A value in 0 … 1 for every brick or plank, from its whole-numbered place."""
-    return sum(torch.sin(n * a + a) for n, a in zip(whole, (12.99, 78.23), strict=False)).mul(43.7).remainder(1.0)
+def speckle(column: Tensor, row: Tensor | float = 0.0) -> Tensor:
+    """A value in 0 … 1 for every brick or board, from its whole-numbered place."""
+    return (43.7 * (torch.sin(12.99 * column + 1) + torch.sin(78.23 * torch.as_tensor(row) + 2))).remainder(1.0)
 
 
 def bricks(x: Tensor, y: Tensor, width: float) -> tuple[Tensor, Tensor]:
@@ -152,14 +158,15 @@ def panorama(kind: str, background: str, seed: int, frame: Frame, left: int, rig
     k = fineness(frame)
     fine = room(background, frame.height * k, (right - left) * k, frame.unit * k)
     foot = HORIZON * frame.height / frame.unit
+    above = math.ceil(HORIZON * len(y))
     for number in range(math.floor(left / frame.unit / SPACING) - 1, math.ceil(right / frame.unit / SPACING) + 2):
         rng = dice("occlusion", seed, f"landmark {number}")
         middle, size = (number + rng.uniform(-0.22, 0.22)) * SPACING, rng.uniform(0.3, 0.44)
-        near = ((x[0] - middle).abs() < 0.5).nonzero().flatten()
+        near = ((x[0] - middle).abs() < 0.25).nonzero().flatten()
         if len(near):
             part = slice(int(near[0]), int(near[-1]) + 1)
-            rgb, inside = LANDMARKS[kind](x[:, part] - middle, y - foot, size)
-            fine[:, part] = torch.where(inside[..., None], rgb, fine[:, part])
+            rgb, inside = LANDMARKS[kind](x[:, part] - middle, y[:above] - foot, size)
+            fine[:above, part] = torch.where(inside[..., None], rgb, fine[:above, part])
     rows = shrink(fine, k, 1).double() / k
     return torch.cat([torch.zeros_like(rows[:, :1]), rows.cumsum(1)], dim=1)
 

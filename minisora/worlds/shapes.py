@@ -63,11 +63,12 @@ def sample(
     motion: Words = None,
     style: Words = None,
     background: Words = None,
-    held_out: bool = False,
+    held_out: bool | None = False,
 ) -> ShapesScene:
     """Draw a scene. Each constraint is one word or several to draw from.
 
-    `held_out` scenes hold a composition (color, shape and motion of the first thing) that no other scene ever does.
+    Some compositions of shape, color and motion are held out, so that nothing is ever trained on them: with
+    `held_out=True` the first thing is one of those, and with None it does not matter.
     """
     rng, seconds = dice("shapes", seed), check_seconds(seconds)
     if count is not None and not 1 <= count <= MOST:
@@ -112,17 +113,19 @@ def crowding(number: int) -> float:
 
 
 def _compose(
-    rng: random.Random, number: int, pools: dict[str, list[str]], seconds: float, held_out: bool, gap: float
+    rng: random.Random, number: int, pools: dict[str, list[str]], seconds: float, held_out: bool | None, gap: float
 ) -> tuple[Thing, ...]:
     """Things that keep clear of one another for the whole scene: each is drawn again until it does."""
     combos = list(itertools.product(pools["shape"], pools["color"], pools["motion"]))
-    familiar = [combo for combo in combos if not is_held_out(*combo)]
+    familiar = [combo for combo in combos if held_out is None or not is_held_out(*combo)]
     first = [combo for combo in combos if is_held_out(*combo)] if held_out else familiar
     if not first:
         raise MinisoraError("these constraints leave no composition to draw from: allow more shapes, colors or motions")
     scale = crowding(number)
     times = torch.arange(0, seconds + 0.2, 0.2, dtype=torch.float64)
-    for _ in range(60):  # whole scenes
+    for attempt in range(40):  # whole scenes
+        if attempt == 8:  # nobody can find a way through this crowd: let the others stay about where they are
+            familiar = [combo for combo in familiar if combo[2] not in DIRECTIONS] or familiar
         things: list[Thing] = []
         tracks: list[Tensor] = []
         for _ in range(6 * number**2):  # single things
@@ -188,7 +191,7 @@ def caption(scene: ShapesScene, detail: str = "short") -> str:
         things = language.join([_describe(rng, thing, template) for thing in scene.things])
         return language.sentence(language.say(rng, "shapes.short", style=style, things=things, background=background))
     count = language.word(rng, "count", str(len(scene.things)))
-    count = f"{count} shape{'s' if len(scene.things) > 1 else ''}"
+    count = language.say(rng, "shapes.one" if len(scene.things) == 1 else "shapes.many", count=count)
     things = ". ".join(_describe(rng, thing, "shapes.placed") for thing in scene.things)
     text = language.say(rng, "shapes.long", style=style, count=count, background=background, things=things)
     if any(thing.motion in DIRECTIONS and thing.speed * scene.seconds > 1 for thing in scene.things):

@@ -27,9 +27,7 @@ def ground(style: str, background: str, height: int, width: int) -> Tensor:
     return plain
 
 
-def ink(
-    style: str, canvas: Canvas, window: Window, distance: Tensor, color: str, unit: float, reach: float
-) -> None:
+def ink(style: str, canvas: Canvas, window: Window, distance: Tensor, color: str, unit: float, reach: float) -> None:
     """Draw one thing, given as a signed distance in pixels, in its color.
 
     `unit` is the picture's short side and `reach` the radius of a circle around the thing, both in pixels.
@@ -72,8 +70,11 @@ def fade(rgb: Tensor) -> Tensor:
 
 
 def _noise(frames: int, height: int, width: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(frames, height, width, generator=generator)
+    """(frames, height, width) normal noise. Frames are drawn in blocks of 16 numbers, torch's own stride, so that a
+    frame's grain does not depend on how many frames follow it."""
+    generator, size = torch.Generator().manual_seed(seed), height * width
+    blocks = torch.randn(frames, -(-size // 16) * 16, generator=generator)
+    return blocks[:, :size].reshape(frames, height, width)
 
 
 @lru_cache(maxsize=16)

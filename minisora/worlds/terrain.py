@@ -26,8 +26,9 @@ def hills(salt: int, row: Tensor, column: Tensor, scale: float) -> Tensor:
     y, x = row / scale, column / scale
     y0, x0 = y.floor(), x.floor()
     v, u = ((d * d * (3 - 2 * d)) for d in (y - y0, x - x0))
-    corner = [[scatter(salt, y0.long() + i, x0.long() + j) for j in (0, 1)] for i in (0, 1)]
-    upper, lower = (left + u * (right - left) for left, right in corner)
+    down, right = torch.tensor([0, 0, 1, 1]).view(4, 1, 1), torch.tensor([0, 1, 0, 1]).view(4, 1, 1)
+    corners = scatter(salt, y0.long() + down, x0.long() + right)
+    upper, lower = (corners[i] + u * (corners[i + 1] - corners[i]) for i in (0, 2))
     return upper + v * (lower - upper)
 
 

@@ -13,7 +13,6 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from minisora.worlds.language import COLORS
 from minisora.worlds.raster import Canvas, Color
 from minisora.worlds.scene import dice
 
@@ -37,9 +36,18 @@ class Layout:
 
     rows: int  # cells that can be seen, also in part
     columns: int
-    side: float  # of a cell, in pixels
-    top: float  # y of the first row's upper edge, in pixels: 0, or above the picture where a row is seen in part
-    left: float
+    height: int  # of the picture, in pixels
+    width: int
+
+    @property
+    def side(self) -> float:
+        """The side of a cell in pixels."""
+        return min(self.height, self.width) / CELLS
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """y, x in pixels of the first cell's top left corner: 0, or outside the picture if it is seen in part."""
+        return self.height / 2 - self.rows // 2 * self.side, self.width / 2 - self.columns // 2 * self.side
 
     @property
     def first(self) -> tuple[int, int]:
@@ -49,15 +57,14 @@ class Layout:
     def centre(self, cells: Tensor) -> Tensor:
         """(…, 2) x, y in pixels of the centres of cells (…, 2), given as the world's rows and columns."""
         row, column = (cells + 0.5 - torch.tensor(self.first)).unbind(-1)
-        return torch.stack([self.left + column * self.side, self.top + row * self.side], dim=-1)
+        top, left = self.corner
+        return torch.stack([left + column * self.side, top + row * self.side], dim=-1)
 
 
 def layout(height: int, width: int) -> Layout:
     """The grid of cells behind a frame: 8 along its short side, as many as can be seen along the long one."""
-    unit = min(height, width)
-    half_rows, half_columns = (-(-size * CELLS // (2 * unit)) for size in (height, width))
-    side = unit / CELLS
-    return Layout(2 * half_rows, 2 * half_columns, side, height / 2 - half_rows * side, width / 2 - half_columns * side)
+    rows, columns = (2 * -(-size * CELLS // (2 * min(height, width))) for size in (height, width))
+    return Layout(rows, columns, height, width)
 
 
 # --- textures ---------------------------------------------------------------------------------------------------
@@ -197,12 +204,12 @@ def average(values: Tensor, dim: int, start: Tensor, end: Tensor) -> Tensor:
     return sum(values.index_select(dim, taps[:, i]) * weight[:, i].view(shape) for i in range(weight.shape[1]))  # type: ignore
 
 
-def resample(art: Tensor, plan: Layout, height: int, width: int) -> Tensor:
+def resample(art: Tensor, plan: Layout) -> Tensor:
     """(k, height, width, 3) art averaged over the area of each pixel."""
-    scale = ART / plan.side
-    rows = (torch.arange(height + 1, dtype=torch.float64) - plan.top) * scale
-    columns = (torch.arange(width + 1, dtype=torch.float64) - plan.left) * scale
-    return average(average(art, 1, rows[:-1], rows[1:]), 2, columns[:-1], columns[1:])
+    for dim, (size, corner) in enumerate(zip((plan.height, plan.width), plan.corner, strict=True), start=1):
+        edges = (torch.arange(size + 1, dtype=torch.float64) - corner) * (ART / plan.side)
+        art = average(art, dim, edges[:-1], edges[1:])
+    return art
 
 
 def stamp(canvas: Canvas, track: Tensor, sprites: Tensor, pixel: float) -> None:

@@ -1,0 +1,1 @@
+"""Floor 8: pictures. Players, contact sheets and one plot style."""
