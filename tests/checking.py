@@ -1,31 +1,74 @@
-"""How a checker is itself checked: its share of yes on real clips, and of no on clips that must fail."""
+"""How a checker is itself checked: its share of yes on real clips, and of no on clips that must fail.
 
+    python -m tests.checking [--clips 500] [--sizes 17x64x64 17x72x128] [WORLD …]     prints the whole table
+"""
+
+import argparse
+import importlib
+import multiprocessing
+import time
+from functools import partial
 from types import ModuleType
 
+import torch
+
 Size = tuple[int, int, int]
+CHECKERS = {
+    "shapes": "fidelity", "physics": "physics", "occlusion": "permanence",
+    "orbit": "geometry", "painter": "persistence", "craft": "rules",
+}  # fmt: skip
 
 
-def agreement(world: ModuleType, checker: ModuleType, clips: int, size: Size, fps: float = 8.0, **constraints) -> float:
-    """The share of real clips of the first seeds in which the checker confirms every claim of the caption."""
-    seconds = max(0.5, (size[0] - 1) / fps)
-    yes = 0
-    for seed in range(clips):
-        scene = world.sample(seed, seconds, **constraints)
-        report = checker.check(world.render(scene, *size, fps), scene, fps)
-        yes += report.ok
-        if not report.ok:
-            print(f"seed {seed}: {report.failed}")
-    return yes / clips
+def checker_of(world: str) -> ModuleType:
+    return importlib.import_module(f"minisora.evaluate.{CHECKERS[world]}")
 
 
-def refusal(world: ModuleType, checker: ModuleType, control: str, clips: int, size: Size, fps: float = 8.0) -> float:
+def verdict(seed: int, world: str, size: Size, control: str = "") -> list[str]:
+    """The claims that a checker does not confirm: of a real clip, or of a control's."""
+    painter, checker = importlib.import_module(f"minisora.worlds.{world}"), checker_of(world)
+    scene = painter.sample(seed, max(0.5, (size[0] - 1) / 8))
+    make = checker.CONTROLS[control] if control else painter.render
+    return checker.check(make(scene, *size, 8.0), scene, 8.0).failed
+
+
+def failures(world: str, clips: int, size: Size, control: str = "") -> list[list[str]]:
+    """The failed claims of each of the first clips, worked out on all cores."""
+    with multiprocessing.get_context("fork").Pool(initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return pool.map(partial(verdict, world=world, size=size, control=control), range(clips), chunksize=8)
+
+
+def agreement(world: str, clips: int, size: Size) -> float:
+    """The share of real clips in which the checker confirms every claim of the caption."""
+    failed = failures(world, clips, size)
+    print({seed: claims for seed, claims in enumerate(failed) if claims})
+    return sum(not claims for claims in failed) / clips
+
+
+def refusal(world: str, control: str, clips: int, size: Size) -> float:
     """The share of a control's clips that the checker refuses."""
-    seconds = max(0.5, (size[0] - 1) / fps)
-    no = 0
-    for seed in range(clips):
-        scene = world.sample(seed, seconds)
-        refused = not checker.check(checker.CONTROLS[control](scene, *size, fps), scene, fps).ok
-        no += refused
-        if not refused:
-            print(f"seed {seed} passed as real")
-    return no / clips
+    failed = failures(world, clips, size, control)
+    print("taken for real:", [seed for seed, claims in enumerate(failed) if not claims])
+    return sum(bool(claims) for claims in failed) / clips
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How well the checkers check: yes to real clips, no to controls.")
+    parser.add_argument("worlds", nargs="*", default=list(CHECKERS))
+    parser.add_argument("--clips", type=int, default=500)
+    parser.add_argument("--sizes", nargs="*", default=["17x64x64", "17x72x128"])
+    wanted = parser.parse_args()
+    sizes = [tuple(map(int, size.split("x"))) for size in wanted.sizes]
+    print(f"| world | clips of | {' | '.join(wanted.sizes)} |\n|---|---|{'---|' * len(sizes)}")
+    for world in wanted.worlds:
+        for control in ("", *checker_of(world).CONTROLS):
+            started, shares = time.monotonic(), []
+            for size in sizes:
+                failed = failures(world, wanted.clips, size, control)
+                right = sum(bool(claims) == bool(control) for claims in failed)
+                shares.append(f"{100 * right / wanted.clips:.1f} %")
+            what = f"no to: {control}" if control else "yes to: the world itself"
+            print(f"| {world} | {what} | {' | '.join(shares)} |   {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

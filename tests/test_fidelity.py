@@ -1,4 +1,4 @@
-"""The fidelity checker agrees with the exact state on real clips and refuses every control, at several sizes."""
+"""The fidelity checker: what it reads beyond what tests/test_checkers.py asks of every checker."""
 
 import pytest
 import torch
@@ -9,37 +9,11 @@ from minisora.evaluate import fidelity
 from minisora.worlds import shapes
 from minisora.worlds.language import WORDS
 from minisora.worlds.scene import Frame
-from tests.checking import agreement, refusal
-
-SQUARE, WIDE, TINY = (17, 64, 64), (17, 72, 128), (9, 32, 32)
-
-
-@pytest.mark.parametrize("size", [SQUARE, WIDE])
-def test_it_agrees_with_the_state_of_real_clips(size: tuple[int, int, int]):
-    assert agreement(shapes, fidelity, 40, size) >= 0.95
-
-
-@pytest.mark.parametrize("control", fidelity.CONTROLS)
-def test_it_refuses_every_control(control: str):
-    assert refusal(shapes, fidelity, control, 20, SQUARE) >= 0.9
-
+from tests.checking import agreement
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [SQUARE, WIDE])
-def test_it_agrees_with_500_real_clips(size: tuple[int, int, int]):
-    assert agreement(shapes, fidelity, 500, size) >= 0.98
-
-
-@pytest.mark.slow
-def test_it_reads_most_tiny_clips():
-    assert agreement(shapes, fidelity, 300, TINY) >= 0.95
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("control", fidelity.CONTROLS)
-@pytest.mark.parametrize("size", [SQUARE, WIDE])
-def test_it_refuses_500_controls(control: str, size: tuple[int, int, int]):
-    assert refusal(shapes, fidelity, control, 500, size) >= 0.98
+def test_most_clips_of_the_tiny_preset_can_be_read():
+    assert agreement("shapes", 300, (9, 32, 32)) >= 0.95
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from minisora.worlds.shapes import RADIUS, ShapesScene, crowding
 from minisora.worlds.style import STYLE_BACKGROUNDS, fade, ground, ink, lens
 
 APART = 45.0  # grey levels: further than this from the backdrop, a pixel shows a thing
-LIKENESS = 0.7  # the share of a thing's look that its best template must explain
+LIKENESS = 0.74  # the share of a thing's look that its best template must explain
 ATTRIBUTES = ("shape", "color", "size", "motion")
 
 
@@ -126,13 +127,14 @@ def _recognise(
     present = sorted(track)
     look = mean_patch(difference[present], centres[present], side)
     light = look.norm(dim=-1, keepdim=True)
+    soft = _soften(look)
     mean = (look * light).sum((0, 1)) / light.sum()
     by_color = sorted(COLORS, key=lambda c: -float(torch.cosine_similarity(mean, _mean_color(style, background, c), 0)))
     best = (-1.0, "", "", "")
     for color in by_color[:2]:
         for shape, size in itertools.product(SHAPES, RADIUS):
             template = _template(style, background, color, shape, RADIUS[size] * crowding(number), unit, side)
-            likeness = 1 - float((look - template).square().sum() / template.square().sum())
+            likeness = 1 - float((soft - template).square().sum() / template.square().sum())
             best = max(best, (likeness, color, shape, size))
     likeness, color, shape, size = best
     if likeness < LIKENESS:
@@ -142,23 +144,34 @@ def _recognise(
 
 @lru_cache(maxsize=8192)
 def _template(
-    style: str, background: str, color: str, shape: str, radius: float, unit: int, side: int, shift: float = 0.0
+    style: str, background: str, color: str, shape: str, radius: float, unit: int, side: int, shift: float | None = None
 ) -> Tensor:
     """(side, side, 3) what the world draws, less its background, with the centre of its light in the middle."""
     base = torch.tensor(BACKGROUNDS[background], dtype=torch.float32)
     base = fade(base) if style == "film" else base
     canvas = Canvas(1, base.expand(side, side, 3))
-    centre = torch.tensor([[side / 2, side / 2 - shift]], dtype=torch.float64)
+    centre = torch.tensor([[side / 2, side / 2 - (shift or 0.0)]], dtype=torch.float64)
     window, pixels = canvas.window(centre, side), radius * unit
     distance = SHAPES[shape](window.x / pixels, window.y / pixels) * pixels
     ink(style, canvas, window, distance, color, unit, pixels * 1.15)
     drawn = canvas.rgb[0] - base
-    if not shift:
-        weight = drawn.norm(dim=-1) * (drawn.norm(dim=-1) > APART)
-        rows = torch.arange(side) + 0.5 - side / 2
-        off = float((weight.clamp_max(200).sum(1) * rows).sum() / weight.clamp_max(200).sum().clamp_min(1e-6))
-        return _template(style, background, color, shape, radius, unit, side, off) if off else drawn
-    return drawn
+    if shift is None:
+        return _template(style, background, color, shape, radius, unit, side, _drop(drawn))
+    return _soften(drawn)
+
+
+def _drop(drawn: Tensor) -> float:
+    """How far, in pixels, the centre of a thing's light lies below the middle of its picture."""
+    light = drawn.norm(dim=-1)
+    weight = torch.where(light > APART, light.clamp_max(200), 0)
+    rows = torch.arange(len(drawn)) + 0.5 - len(drawn) / 2
+    return float((weight.sum(1) * rows).sum() / weight.sum().clamp_min(1e-6))
+
+
+def _soften(picture: Tensor) -> Tensor:
+    """(h, w, c) blurred by one pixel, so that hatching and the grain of sub-pixel positions do not count."""
+    rows = F.avg_pool2d(picture.permute(2, 0, 1), 3, 1, 1)
+    return rows.permute(1, 2, 0)
 
 
 @lru_cache(maxsize=1024)
@@ -232,7 +245,7 @@ def _melted(scene: ShapesScene, frames: int, height: int, width: int, fps: float
     """Colors in the right places without any shape: the mush of a model that has only learnt averages."""
     clip = shapes.render(scene, frames, height, width, fps).float()
     reach = 2 * (min(height, width) // 6) + 1
-    blurred = torch.nn.functional.avg_pool2d(clip.permute(0, 3, 1, 2), reach, 1, reach // 2, count_include_pad=False)
+    blurred = F.avg_pool2d(clip.permute(0, 3, 1, 2), reach, 1, reach // 2, count_include_pad=False)
     return blurred.permute(0, 2, 3, 1).round().to(torch.uint8)
 
 

@@ -1,96 +1,212 @@
 """The craft world's checker: does the grid change by the rules of the game, and by nothing else?
 
-It reads pixels at the moments between actions: every cell's tile from the color of its middle, and the player from
-the shirt. From the scene it takes only what a caption says; a player may stand anywhere, in any land of the right kind.
+It judges what grids.py reads from the pixels between actions. From the scene it takes only what a caption says: the
+player may stand anywhere, in any land of the right kind.
 """
 
-import math
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from minisora.evaluate.grids import HIDDEN, UNREAD, Reading, read
 from minisora.evaluate.report import Control, Report
 from minisora.worlds import craft
 from minisora.worlds.craft import ACTIVITIES, SHIRTS, WORK, CraftScene
-from minisora.worlds.game import BEATS, HEADINGS, MINED, PLACED, WALKABLE, Story, draw
-from minisora.worlds.language import COLORS
-from minisora.worlds.scene import dice
+from minisora.worlds.game import BEATS, HEADINGS, MINED, OPPOSITE, PLACED, WALKABLE, Action, Story, draw
+from minisora.worlds.scene import clock, dice
 from minisora.worlds.terrain import recognize
-from minisora.worlds.tiles import CODE, TILES, average, layout
+from minisora.worlds.tiles import CELLS, CODE, TILES
 
-NAMES = list(TILES)
-TURNS = {(CODE[block], CODE[left]) for block, left in MINED.items()}  # what may turn into what
+TURNS = {(CODE[block], CODE[left]) for block, left in MINED.items()}  # which tile may turn into which
 TURNS |= {(CODE[ground], CODE[block]) for block, grounds in PLACED.items() for ground in grounds}
 FREE = {CODE[name] for name in WALKABLE}
-MIDDLE, CHEST = ((0.25, 0.75), (0.25, 0.75)), ((0.5, 0.75), (0.25, 0.75))  # of a cell: from where to where, down and across
-BLUR = 42.0  # grey levels: further than this from every color, a cell or a shirt is not told
-UNREAD = -1
-HEADING = {way: heading for heading, way in HEADINGS.items()}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the pixels show between actions."""
-
-    grids: Tensor  # (k, rows, columns) int64 tile codes, or UNREAD
-    cells: Tensor  # (k, 2) int64: the player's row and column in the grid
-    shirts: list[str]  # the color found at that place; "" where there is no player, or more than one
 
 
 @dataclass(frozen=True)
 class Event:
     """What happened between two readings."""
 
-    beat: int
-    step: tuple[int, int]
-    turns: tuple[tuple[int, int], ...]  # tiles of cells next to the player, before and after
-    toward: tuple[tuple[int, int], ...]  # where these cells lie, from the player
-    stray: int  # cells elsewhere that changed
-    free: bool  # whether the player went onto a tile that can be walked on
+    step: tuple[int, int]  # rows and columns
+    free: bool  # whether the cell that the player is now in can be walked on
+    turns: list[tuple[int, int]]  # tiles next to the player that changed, before and after
+    toward: list[tuple[int, int]]  # where they lie, seen from the player
+    stray: int  # tiles elsewhere that changed
 
 
 def check(frames: Tensor, scene: CraftScene, fps: float = 8.0) -> Report:
-    """Hold a clip against the rules of the game and against the scene's caption."""
+    """Hold a clip against the rules of the game and against the scene's caption. It needs 4 frames a second or more."""
     reading = read(frames, fps)
-    events = happenings(reading)
-    lost = float((reading.grids == UNREAD).double().mean())
-    legible, moved = lost < 0.02, len(events) > 0
-    reach = max(1, math.ceil(BEATS / fps))  # actions between two readings
-    longest = max((abs(e.step[0]) + abs(e.step[1]) for e in events), default=0)
-    broken = sum(not _is_legal(event, reach) for event in events)
-    stray = sum(event.stray for event in events)
+    events, moved = happenings(reading), len(reading.cells) > 1
+    unread = float((reading.grids == UNREAD).double().mean())
+    longest = max((abs(event.step[0]) + abs(event.step[1]) for event in events), default=0)
+    broken, stray = sum(not is_legal(event) for event in events), sum(event.stray for event in events)
+    first, legible = reading.grids[0][reading.grids[0] >= 0], unread < 0.02
     claims = {
-        "player": all(shirt == scene.color for shirt in reading.shirts),
-        "moves": moved and longest <= reach and all(event.free for event in events),
+        "player": bool(reading.found.all()) and reading.shirt == scene.color,
+        "moves": moved and longest <= 1 and all(event.free for event in events),
         "rules": moved and legible and broken == 0,
         "nothing else": moved and legible and stray == 0,
-        "activity": moved and _is_activity(events, scene, reach),
-        "surroundings": legible and recognize(reading.grids[0].clamp_min(0)) == scene.surroundings,
+        "activity": moved and is_activity(events[:WORK], scene),
+        "surroundings": legible and recognize(first) == scene.surroundings,
     }
-    measures = {"unread": lost, "longest step": float(longest), "broken rules": float(broken), "stray": float(stray)}
+    measures = {"unread": unread, "longest step": float(longest), "broken rules": float(broken), "stray": float(stray)}
     return Report(claims, measures)
 
 
-# --- reading ----------------------------------------------------------------------------------------------------
+# --- judging ----------------------------------------------------------------------------------------------------
 
 
-def read(frames: Tensor, fps: float = 8.0) -> Reading:
-    """The grid and the player at the frame nearest to the start of each action."""
-    last = int((len(frames) - 1) / fps * BEATS + 1e-9)
-    moments = (torch.arange(last + 1) * fps / BEATS).round().long().unique()
-    video = frames[moments].float()
-    middle, chest = (_patches(video, *part) for part in (MIDDLE, CHEST))
-    inks = torch.tensor([color for color, _ in TILES.values()] + [COLORS[name] for name in SHIRTS]).float()
-    away = torch.cdist(middle, inks[: len(TILES)])
-    grids = torch.where(away.amin(-1) < BLUR, away.argmin(-1), UNREAD)
-    distance = torch.cdist(chest, inks)  # (k, rows, columns, tiles and shirts)
-    nearest = distance.argmin(-1)
-    likeness = torch.where(nearest >= len(TILES), distance[..., len(TILES) :].amin(-1), 999.0).flatten(1)
-    best = likeness.argmin(1)
-    alone = (likeness.amin(1) < 2 * BLUR) & ((likeness < BLUR).sum(1) <= 1)
-    names = [SHIRTS[int(i) - len(TILES)] if ok else "" for i, ok in zip(nearest.flatten(1)[range(len(best)), best], alone)]
-    columns = grids.shape[2]
-    cells = torch.stack([best // columns, best % columns], dim=1)
-    grids[torch.arange(len(best)), cells[:, 0], cells[:, 1]] = _hidden(alone)
-    return Reading(grids, cells, names)
+def happenings(reading: Reading) -> list[Event]:
+    """What changed from reading to reading. A cell that cannot be seen is taken to be as it was last seen."""
+    known, events = reading.grids[0].clone(), []
+    for now, here, there in zip(reading.grids[1:], reading.cells, reading.cells[1:], strict=False):
+        ground = int(known[tuple(there)])
+        changed = (known >= 0) & (now >= 0) & (known != now)
+        turns, toward, stray = [], [], 0
+        for cell in changed.nonzero():
+            way = (cell - here).tolist()
+            if tuple(way) in HEADINGS.values():
+                turns.append((int(known[tuple(cell)]), int(now[tuple(cell)])))
+                toward.append(tuple(way))
+            else:
+                stray += 1
+        row, column = (there - here).tolist()
+        events.append(Event((row, column), ground in FREE or ground == HIDDEN, turns, toward, stray))
+        known = torch.where(now >= 0, now, known)
+    return events
+
+
+def is_legal(event: Event) -> bool:
+    """One action at a time, and a tile turns only into what the rules allow."""
+    return not event.turns or (len(event.turns) == 1 and event.step == (0, 0) and event.turns[0] in TURNS)
+
+
+def is_activity(events: list[Event], scene: CraftScene) -> bool:
+    """Whether the player goes the right way and does the right thing, as often as the time allows."""
+    work, way, count = ACTIVITIES[scene.activity], HEADINGS[scene.heading], scene.count
+    steps = [event.step for event in events if event.step != (0, 0)]
+    turns = [turn for event in events for turn in event.turns]
+    toward = [direction for event in events for direction in event.toward]
+    if any(step != way for step in steps):
+        return False
+    if scene.activity == "walk":
+        return not turns and len(steps) >= min(3, len(events))
+    before, after = (CODE[work.tile], CODE[MINED[work.tile]]) if work.verb == "mine" else (None, CODE[work.tile])
+    right = all(turn[1] == after and before in (None, turn[0]) for turn in turns)
+    placed = all((direction == way) == work.ahead for direction in toward)
+    return (
+        right and placed and len(turns) == min(count, -(-len(events) // 2)) and len(steps) >= min(1, len(events) // 2)
+    )
+
+
+# --- controls ---------------------------------------------------------------------------------------------------
+
+
+# What spoils a story: the story, its scene, the number of beats that are shown, and dice.
+Spoil = Callable[[Story, CraftScene, int, random.Random], Story]
+
+
+def _spoiled(spoil: Spoil) -> Control:
+    """A control that the world's own painter draws, from a story that breaks the rules."""
+
+    def control(scene: CraftScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+        seconds = clock(frames, height, width, fps)
+        story = craft.story(scene, float(seconds[-1]), height, width)
+        copy = replace(story, grids=story.grids.clone(), cells=story.cells.clone())
+        spoilt = spoil(copy, scene, len(story.cells) - 1, dice("craft", scene.seed, spoil.__name__))
+        return draw(spoilt, scene.color, scene.salt, seconds)
+
+    return control  # type: ignore[return-value]
+
+
+def _place(story: Story, cell: Tensor) -> tuple[int, int]:
+    """Where a cell, given as the world's row and column, lies in the story's grids."""
+    row, column = (cell + 1 - torch.tensor(story.plan.first)).long().tolist()
+    return row, column
+
+
+def _faraway(story: Story, cells: Tensor, rng: random.Random) -> Tensor:
+    """A cell of the always visible middle, at least three steps from any of these."""
+    middle = torch.cartesian_prod(*2 * [torch.arange(CELLS) - CELLS // 2])
+    apart = (middle[:, None] - cells[None]).abs().sum(-1).amin(1)
+    return rng.choice(list(middle[apart >= min(3.0, float(apart.max()))]))
+
+
+def random_edits(story: Story, scene: CraftScene, beats: int, rng: random.Random) -> Story:
+    """A few cells away from the player turn into something else on their own."""
+    for _ in range(3):
+        row, column = _place(story, _faraway(story, story.cells, rng))
+        beat = rng.randrange(1, max(2, beats))
+        story.grids[beat:, row, column] = (story.grids[beat, row, column] + rng.randrange(1, len(TILES))) % len(TILES)
+    return story
+
+
+def teleport(story: Story, scene: CraftScene, beats: int, rng: random.Random) -> Story:
+    """For one beat the player is somewhere else."""
+    beat = rng.randrange(1, max(2, beats))
+    story.cells[beat] = _faraway(story, story.cells[max(0, beat - 1) : beat + 2], rng).double()
+    return story
+
+
+def through_blocks(story: Story, scene: CraftScene, beats: int, rng: random.Random) -> Story:
+    """The player walks over a stone."""
+    row, column = _place(story, story.cells[0] + torch.tensor(HEADINGS[scene.heading]))
+    story.grids[:, row, column] = CODE["stone"]
+    return story
+
+
+def forbidden_turn(story: Story, scene: CraftScene, beats: int, rng: random.Random) -> Story:
+    """The first tile to change, or in a mere walk one beside the player, turns into what it must not."""
+    changes = (story.grids[:beats] != story.grids[0]).nonzero().tolist()
+    if changes:
+        beat, row, column = changes[0]
+    else:
+        beat, (row, column) = 1, _place(story, story.cells[0] + torch.tensor(HEADINGS[scene.side]))
+    before = int(story.grids[0, row, column])
+    wrong = [code for code in range(len(TILES)) if code != before and (before, code) not in TURNS]
+    story.grids[beat:, row, column] = rng.choice(wrong)
+    return story
+
+
+def idle(story: Story, scene: CraftScene, beats: int, rng: random.Random) -> Story:
+    """Nothing happens."""
+    story.grids[:], story.cells[:] = story.grids[0].clone(), story.cells[0].clone()
+    return replace(story, actions=tuple(Action("rest", scene.heading) for _ in story.actions))
+
+
+def other_activity(scene: CraftScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """Another activity, by the rules, in the same surroundings."""
+    place, others = scene.surroundings, [name for name in ACTIVITIES if name != scene.activity]
+    other = craft.sample(scene.seed, scene.seconds, activity=others, surroundings=place, color=scene.color)
+    return craft.render(other, frames, height, width, fps)
+
+
+def other_way(scene: CraftScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """The same activity in the opposite direction."""
+    away = OPPOSITE[scene.heading]
+    place, color = scene.surroundings, scene.color
+    other = craft.sample(
+        scene.seed, scene.seconds, heading=away, activity=scene.activity, surroundings=place, color=color
+    )
+    return craft.render(other, frames, height, width, fps)
+
+
+def other_shirt(scene: CraftScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """The same scene in a shirt of another color."""
+    color = dice("craft", scene.seed, "shirt").choice([color for color in SHIRTS if color != scene.color])
+    return craft.render(replace(scene, color=color), frames, height, width, fps)
+
+
+CONTROLS: dict[str, Control] = {
+    "random edits": _spoiled(random_edits),
+    "teleport": _spoiled(teleport),
+    "through blocks": _spoiled(through_blocks),
+    "forbidden turn": _spoiled(forbidden_turn),
+    "idle": _spoiled(idle),
+    "other activity": other_activity,
+    "other way": other_way,
+    "other shirt": other_shirt,
+}  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from minisora.core.checkpoint import written_beside
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip
 
@@ -64,3 +66,10 @@ def png(image: Tensor) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image.contiguous().numpy()).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def write_sheet(path: str | Path, clips: Sequence[Clip], count: int = 6, height: int = 96) -> Path:
+    """Write the sheet of some clips as a PNG file."""
+    with written_beside(path) as draft:
+        draft.write_bytes(png(sheet(clips, count, height)))
+    return Path(path)

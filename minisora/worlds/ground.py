@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from minisora.worlds.raster import Color
-from minisora.worlds.scene import Frame, reflect
+from minisora.worlds.scene import Frame
 from minisora.worlds.space import Camera, Solid, directions
 
 REACH = 2.0  # the baked light covers the floor this far from its centre
@@ -101,4 +101,5 @@ def ground(floor: Floor, baked: Tensor, camera: Camera, frame: Frame) -> Tensor:
 
 def _stripes(x: Tensor, width: Tensor) -> Tensor:
     """A wave that is 1 on even and −1 on odd stripes, averaged over `width` around x."""
-    return (reflect(x + width / 2) - reflect(x - width / 2)) / width  # reflect is the wave's integral
+    high, low = (((end - 2 * (end / 2).floor()) - 1).abs() for end in (x + width / 2, x - width / 2))
+    return (low - high) / width  # 1 − |x mod 2 − 1| is the wave's integral

@@ -109,6 +109,26 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "windows": ("row of windows", "wall with windows"),
     },
     "pan": {"left": ("pans left", "turns left"), "right": ("pans right", "turns right")},
+    # orbit
+    "camera": {
+        "circle left": ("circles to the left", "moves in a circle to the left"),
+        "circle right": ("circles to the right", "moves in a circle to the right"),
+        "pan left": ("pans left", "pans to the left"), "pan right": ("pans right", "pans to the right"),
+        "zoom in": ("zooms in", "zooms in closer"), "zoom out": ("zooms out", "zooms out wider"),
+        "still": ("holds still", "does not move"),
+    },
+    "solid": {
+        "cube": ("cube",), "ball": ("ball", "sphere"), "cylinder": ("cylinder", "drum"), "marble": ("marble",),
+    },
+    "floor": {
+        "gray": ("gray and white",), "cream": ("cream and white",), "navy": ("navy and white",),
+        "black": ("black and white",),
+    },
+    "spot": {
+        "front left": ("at the front left",), "front": ("at the front",), "front right": ("at the front right",),
+        "left": ("on the left",), "middle": ("in the middle", "near the center"), "right": ("on the right",),
+        "back left": ("at the back left",), "back": ("at the back",), "back right": ("at the back right",),
+    },
 }  # fmt: skip
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -196,6 +216,19 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "occlusion.wall.again": ("then it turns around and goes back behind the {wall}.",),
     "occlusion.camera.again": ("then the camera does the same again.",),
+    "orbit.thing": ("a {color} {solid}",),
+    "orbit.marbles": ("{colors} marbles",),
+    "orbit.marble": ("a {colors} marble",),
+    "orbit.again": ("and back, again and again", "and then back, over and over"),
+    "orbit.short": (
+        "{things} with {marbles} on a {floor} checkered floor. The camera {camera}.",
+        "the camera {camera}: {things} with {marbles} on a {floor} checkered floor.",
+    ),
+    "orbit.placed": ("a {size} {color} {solid} stands {spot}", "{spot}, a {size} {color} {solid}"),
+    "orbit.long": (
+        "{count} things on a {floor} checkered floor. {things}. The camera {camera}.",
+        "the camera {camera}. {count} things stand on a {floor} checkered floor. {things}.",
+    ),
 }
 
 

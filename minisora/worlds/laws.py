@@ -20,7 +20,7 @@ def bounce(seconds: Tensor, height: float, up: float, gravity: float, restitutio
     landing = first_landing(height, up, gravity)
     impact = gravity * landing - up  # the speed u with which the ball first meets the floor
     flight = height + up * seconds - gravity / 2 * seconds**2
-    e, hop = restitution, 2 * impact * restitution / gravity  # the first hop's duration
+    e, hop = restitution, max(2 * impact * restitution / gravity, 1e-12)  # how long the first hop lasts
     since = (seconds - landing).clamp_min(0)
     left = (1 - since * (1 - e) / hop).clamp_min(0)  # e^n at the start of hop n; 0 once the ball lies still
     number = (left.clamp_min(1e-12).log() / math.log(e)).floor()

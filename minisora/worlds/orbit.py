@@ -12,20 +12,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minisora.core.errors import MinisoraError
-from minisora.worlds import render3d
+from minisora.core.errors import MinisoraError, check_choice
+from minisora.worlds import language, render3d
 from minisora.worlds.ground import Floor
 from minisora.worlds.language import COLORS, WORDS
 from minisora.worlds.scene import Frame, Scene, State, check_seconds, clock, dice, narrow
 from minisora.worlds.space import Camera, Solid, aim, project
 
 FEWEST, MOST = 6, 8  # solids in one scene, each of its own color
-STAGE = 0.86  # the solids' centres stand within this radius around the middle of the floor
-LARGE = {"box": (0.24, 0.24), "sphere": (0.26, 0.26), "cylinder": (0.22, 0.26)}  # half width, half height
-MARBLE = 0.135
+STAGE = 0.88  # the solids' centres stand within this radius around the middle of the floor
+LARGE = {"cube": (0.2, 0.2), "ball": (0.225, 0.225), "cylinder": (0.19, 0.23)}  # half width, half height
+BUILD = {"cube": "box", "ball": "sphere", "cylinder": "cylinder"}
+MARBLE = 0.125  # half width
 DISTANCE, AIM = 4.0, 0.14  # from the middle of the floor to the camera, and the height that it looks at
 PITCH = (40.0, 46.0)  # degrees that the camera looks down
-FOCAL = 1.56  # in short sides: the whole stage then fits the frame from every side
+FOCAL = 1.5  # in short sides: the whole stage then fits the frame from every side
 CIRCLE = (22.0, 36.0)  # degrees a second
 PAN = (5.5, 7.5)  # degrees to either side
 ZOOM = (1.36, 1.5)  # how much larger things are at the end than at the start
@@ -34,7 +35,7 @@ SWEEP = 4.0  # the longest time that a pan or zoom takes, in seconds; then it go
 # light and dark squares, and the haze far away
 FLOORS = {
     "gray": ((240, 240, 242), (178, 182, 190), (206, 214, 226)),
-    "cream": ((247, 242, 232), (222, 200, 164), (236, 224, 206)),
+    "cream": ((247, 242, 232), (222, 204, 174), (236, 224, 206)),
     "navy": ((226, 230, 240), (62, 72, 108), (150, 162, 192)),
     "black": ((236, 236, 236), (52, 52, 56), (168, 172, 180)),
 }  # fmt: skip
@@ -53,7 +54,7 @@ class Thing:
     @property
     def solid(self) -> Solid:
         radius, half = LARGE[self.kind] if self.size == "large" else (MARBLE, MARBLE)
-        return Solid(self.kind, COLORS[self.color], self.x, self.y, radius, half, self.turn)
+        return Solid(BUILD[self.kind], COLORS[self.color], self.x, self.y, radius, half, self.turn)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _compose(rng: random.Random, colors: list[str], kinds: list[str]) -> tuple[T
         for _ in range(60):
             angle, radius = rng.uniform(0, 2 * math.pi), STAGE * math.sqrt(rng.random())
             size = "large" if len(things) < large else "small"
-            kind = rng.choice(kinds) if size == "large" else "sphere"
+            kind = rng.choice(kinds) if size == "large" else "ball"
             x, y, turn = radius * math.cos(angle), radius * math.sin(angle), rng.uniform(0, math.pi / 2)
             thing = Thing(kind, colors[len(things)], size, x, y, turn)
             if all(_apart(thing.solid, other.solid) for other in things):
@@ -113,26 +114,30 @@ def _compose(rng: random.Random, colors: list[str], kinds: list[str]) -> tuple[T
 
 
 def _apart(one: Solid, two: Solid) -> bool:
-    """Whether neither hides the other's centre from a camera that looks down at 45 degrees."""
+    """Whether neither hides the other's centre from a camera that looks down at PITCH."""
     low, high = sorted((one, two), key=lambda solid: solid.half)
-    clear = high.radius + 2 * high.half - low.half
+    clear = high.radius + 1.25 * (2 * high.half - low.half)
     return math.dist((one.x, one.y), (two.x, two.y)) > max(clear, one.radius + two.radius + 0.12)
 
 
-def viewpoint(move: str, amount: float, heading: float, pitch: float, seconds: Tensor, sweep: float) -> Camera:
-    """The camera at each moment. `sweep` is how long a pan or zoom takes before it goes back."""
+def viewpoint(
+    move: str, amount: Tensor | float, heading: float, pitch: Tensor | float, seconds: Tensor, sweep: float
+) -> Camera:
+    """The camera at each moment (t,), or several cameras for amounts and pitches (k, 1).
+
+    `sweep` is how long a pan or zoom takes before it goes back.
+    """
     kind, _, way = move.partition(" ")
     sign = 1.0 if way in ("left", "in") else -1.0
     swing = -sign * (math.pi * seconds / sweep).cos()  # from −1 to 1 for a pan to the left and a zoom in
-    still = torch.zeros_like(seconds)
-    around = heading - sign * math.radians(amount) * seconds if kind == "circle" else heading + still
-    level, drop = math.cos(pitch), math.sin(pitch)
-    position = torch.stack(
-        [-level * DISTANCE * around.cos(), -level * DISTANCE * around.sin(), AIM + drop * DISTANCE + still], dim=-1
-    )
-    gaze = around + math.radians(amount) * swing if kind == "pan" else around
-    size = {"pan": WIDE + still, "zoom": amount ** (swing / 2 - 0.5) if kind == "zoom" else still}.get(kind, 1 + still)
-    return aim(position, gaze, pitch + still, FOCAL * size)
+    still = torch.zeros_like(amount * seconds + pitch)
+    around = heading + still - (sign * math.radians(1) * amount * seconds if kind == "circle" else 0)
+    gaze = around + (math.radians(1) * amount * swing if kind == "pan" else 0)
+    size = still + (amount ** ((swing - 1) / 2) if kind == "zoom" else WIDE if kind == "pan" else 1)
+    drop = pitch + still
+    level = -DISTANCE * drop.cos()
+    position = torch.stack([level * around.cos(), level * around.sin(), AIM + DISTANCE * drop.sin()], dim=-1)
+    return aim(position, gaze, drop, FOCAL * size)
 
 
 def sweep_time(seconds: float) -> float:
@@ -140,7 +145,7 @@ def sweep_time(seconds: float) -> float:
     return min(max(seconds, 1.0), SWEEP)
 
 
-def _view(scene: OrbitScene, seconds: Tensor) -> Camera:
+def view(scene: OrbitScene, seconds: Tensor) -> Camera:
     return viewpoint(scene.camera, scene.amount, scene.heading, scene.pitch, seconds, sweep_time(scene.seconds))
 
 
@@ -155,13 +160,13 @@ def floor_of(scene: OrbitScene) -> Floor:
 
 def render(scene: OrbitScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
     """uint8 (frames, height, width, 3)."""
-    camera = _view(scene, clock(frames, height, width, fps))
+    camera = view(scene, clock(frames, height, width, fps))
     return render3d.draw([thing.solid for thing in scene.things], floor_of(scene), camera, Frame(height, width))
 
 
 def state(scene: OrbitScene, frames: int, height: int, width: int, fps: float = 8.0) -> State:
     """Where each centre is seen. The camera's parameters are its position, heading, pitch and focal length."""
-    camera, frame = _view(scene, clock(frames, height, width, fps)), Frame(height, width)
+    camera, frame = view(scene, clock(frames, height, width, fps)), Frame(height, width)
     solids = [thing.solid for thing in scene.things]
     tracks, _ = project(camera, torch.tensor([solid.centre for solid in solids], dtype=torch.float64), frame)
     things = tuple({name: getattr(thing, name) for name in ("kind", "color", "size")} for thing in scene.things)
@@ -169,3 +174,43 @@ def state(scene: OrbitScene, frames: int, height: int, width: int, fps: float = 
     pitch = torch.asin(-camera.forward[:, 2])
     parameters = torch.cat([camera.position, torch.stack([heading, pitch, camera.focal], dim=-1)], dim=-1)
     return State(things, tracks, render3d.visible(solids, camera, frame), camera=parameters)
+
+
+def caption(scene: OrbitScene, detail: str = "short") -> str:
+    """What stands there and what the camera does. Descriptive captions also say how large each thing is, and where."""
+    check_choice("caption detail", detail, ("short", "descriptive"))
+    rng = dice("orbit", scene.seed, detail)
+    large, marbles = ([thing for thing in scene.things if thing.size == size] for size in ("large", "small"))
+    floor, camera = (language.word(rng, name, getattr(scene, name)) for name in ("floor", "camera"))
+    if scene.seconds > SWEEP and scene.camera.startswith(("pan", "zoom")):
+        camera += " " + language.say(rng, "orbit.again")
+    if detail == "short":
+        things = language.join([_describe(rng, thing, "orbit.thing") for thing in large])
+        small = language.say(
+            rng, "orbit.marbles" if len(marbles) > 1 else "orbit.marble", colors=language.join(m.color for m in marbles)
+        )
+        return language.sentence(
+            language.say(rng, "orbit.short", camera=camera, things=things, marbles=small, floor=floor)
+        )
+    count = language.word(rng, "count", str(len(scene.things)))
+    spots = {thing: whereabouts(scene, thing) for thing in scene.things}
+    things = ". ".join(_describe(rng, thing, "orbit.placed", spots[thing]) for thing in (*large, *marbles))
+    return language.sentence(language.say(rng, "orbit.long", count=count, camera=camera, things=things, floor=floor))
+
+
+def _describe(rng: random.Random, thing: Thing, template: str, spot: str = "middle") -> str:
+    kind = "marble" if thing.size == "small" else thing.kind
+    return language.say(
+        rng, template, size=language.word(rng, "size", thing.size), color=language.word(rng, "color", thing.color),
+        solid=language.word(rng, "solid", kind), spot=language.word(rng, "spot", spot),
+    )  # fmt: skip
+
+
+def whereabouts(scene: OrbitScene, thing: Thing) -> str:
+    """Where a thing stands on the floor, as the first frame shows it: 'front left' … 'middle' … 'back right'."""
+    cos, sin = math.cos(scene.heading), math.sin(scene.heading)
+    across, away = thing.x * sin - thing.y * cos, thing.x * cos + thing.y * sin
+    edge = STAGE / 3
+    side = "left" if across < -edge else "right" if across > edge else ""
+    depth = "front" if away < -edge else "back" if away > edge else ""
+    return f"{depth} {side}".strip() or "middle"

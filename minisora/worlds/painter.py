@@ -28,7 +28,7 @@ INSIDE = torch.tensor([[0.10, 0.185], [0.15, 0.10]], dtype=torch.float64)  # whe
 WIDTHS = {1: 0.085, 2: 0.07, 3: 0.057, 4: 0.057, 5: 0.04, 6: 0.04}  # of a stroke, for so many strokes
 MOST = max(WIDTHS)
 # Seconds. A stroke takes LONGEST where there is time; in a short scene the strokes share the time there is.
-FIRST, TRAVEL, RETURN, LEAST, LONGEST = 0.08, 0.18, 0.6, 0.46, 1.5
+FIRST, LAST, TRAVEL, RETURN, LEAST, LONGEST = 0.08, 0.2, 0.18, 0.5, 0.44, 1.5
 STEPS = 64  # points a second on a painted line
 
 GRIDS = {1: ((1, 1),), 2: ((2, 1), (1, 2)), 3: ((2, 2),), 4: ((2, 2),), 5: ((3, 2), (2, 3)), 6: ((3, 2), (2, 3))}
@@ -75,8 +75,8 @@ def sample(
 ) -> PainterScene:
     """Draw a scene. Each constraint is one word or several to draw from; `count` is the number of strokes."""
     rng, seconds = dice("painter", seed), check_seconds(seconds)
-    rest = min(FIRST, seconds / 8)  # before the first stroke and after the last
-    most = max(1, min(MOST, int((seconds - 2 * rest + TRAVEL) / (LEAST + TRAVEL))))
+    wait, rest = min(FIRST, seconds / 8), min(LAST, seconds / 8)  # before the first stroke, after the last
+    most = max(1, min(MOST, int((seconds - wait - rest + TRAVEL) / (LEAST + TRAVEL))))
     if count is not None and not 1 <= count <= most:
         raise MinisoraError(f"{seconds:g} seconds are not enough for {count} strokes: ask for 1 to {most}")
     number = count or (rng.choices((1, 2, 3)[:most], (4, 4, 2)[:most])[0] if most < 4 else rng.randint(2, most))
@@ -86,10 +86,10 @@ def sample(
         raise MinisoraError(f"{number} strokes need {number} colors, each its own: allow more than {', '.join(colors)}")
     grid = rng.choice(GRIDS[number])
     cells = rng.sample([(column, row) for row in range(grid[1]) for column in range(grid[0])], number)
-    duration = min(LONGEST, (seconds - 2 * rest - (number - 1) * TRAVEL) / number)
+    duration = min(LONGEST, (seconds - wait - rest - (number - 1) * TRAVEL) / number)
     strokes = []
     for order, (cell, paint) in enumerate(zip(cells, rng.sample(sorted(set(colors)), number), strict=True)):
-        begin = rest + order * (duration + TRAVEL)
+        begin = wait + order * (duration + TRAVEL)
         strokes.append(Stroke(rng.choice(figures), paint, cell, rng.random() < 0.5, begin, begin + duration))
     return PainterScene(seed, seconds, paper, grid, tuple(strokes))
 

@@ -75,27 +75,28 @@ def _cast(solids: Sequence[Solid], camera: Camera, frame: Frame) -> _Hits:
     found = []
     for _, numbers in groupby(sorted(range(len(solids)), key=build), key=build):
         group = list(numbers)
-        met, index, depth, ray, origin = _meet_alike([solids[number] for number in group], camera, frame)
+        met, index, pixel, depth, ray, origin = _meet_alike([solids[number] for number in group], camera, frame)
         whole[group] = met.flatten(2).sum(2)
-        row = met.flatten().nonzero()[:, 0]
-        which = row // met[0].numel()
-        depth, ray = depth.flatten()[row], ray.flatten(1)[:, row]
-        origin = origin.flatten(1)[:, row // met[0, 0].numel()]
-        found.append((index.flatten()[row], depth, torch.tensor(group)[which], ray.T, (origin + depth * ray).T))
-    index, depth, number, ray, point = (torch.cat(parts) for parts in zip(*found, strict=True))
-    buffer = torch.full((math.prod(shape) * RAYS**2,), math.inf).scatter_reduce_(0, index, depth, "amin")
-    front = (buffer[index] == depth).nonzero()[:, 0]
-    columns = frame.width * RAYS
-    pixel = index[front] // (columns * RAYS) * frame.width + index[front] % columns // RAYS
+        kept = met.flatten().nonzero()[:, 0]
+        number = torch.tensor(group).repeat_interleave(whole[group].sum(1))
+        depth, *ray = (part.flatten().index_select(0, kept) for part in (depth, *ray))
+        start = origin.flatten(1).repeat_interleave(whole[group].flatten(), dim=1)
+        point = [torch.addcmul(start[k], depth, ray[k]) for k in range(3)]
+        index, pixel = (part.flatten().index_select(0, kept) for part in (index, pixel))
+        found.append((index, depth, number, pixel, *ray, *point))
+    index, depth, number, pixel, *rest = (torch.cat(parts) for parts in zip(*found, strict=True))
+    nearest = torch.full((math.prod(shape) * RAYS**2,), math.inf).scatter_reduce_(0, index, depth, "amin")
+    front = (nearest.index_select(0, index) == depth).nonzero()[:, 0]
+    number, pixel, *rest = (part.index_select(0, front) for part in (number, pixel, *rest))
     bare = 1 - pixel.bincount(minlength=math.prod(shape)).view(shape) / RAYS**2
-    return _Hits(number[front], pixel, ray[front].T, point[front].T, bare, whole)
+    return _Hits(number, pixel, torch.stack(rest[:3]), torch.stack(rest[3:]), bare, whole)
 
 
 def _meet_alike(alike: Sequence[Solid], camera: Camera, frame: Frame) -> tuple[Tensor, ...]:
     """Cast the rays in a square around each of some solids of one build, n of them.
 
-    Returns whether each ray meets it, the ray's position in the flat list of rays, and its depth there, all
-    (n, t, s, s); the rays (3, n, t, s, s) and where they start (3, n, t), seen from the solid.
+    Returns whether each ray meets it, the ray's place in the flat list of rays, its pixel's place in the flat list of
+    pixels, and its depth, all (n, t, s, s); the rays (3, n, t, s, s) and their start (3, n, t), seen from the solid.
     """
     solid = alike[0]
     centres = torch.tensor([each.centre for each in alike], dtype=torch.float64)
@@ -110,6 +111,7 @@ def _meet_alike(alike: Sequence[Solid], camera: Camera, frame: Frame) -> tuple[T
     )
     clock = torch.arange(len(camera.focal))[:, None]
     index = ((clock * frame.height * RAYS + rows) * frame.width * RAYS)[..., None] + columns[..., None, :]
+    pixel = ((clock * frame.height + rows // RAYS) * frame.width)[..., None] + (columns // RAYS)[..., None, :]
     x, y = (
         ((line + 0.5) / (RAYS * frame.unit) - extent / 2) / camera.focal[:, None]
         for line, extent in zip((columns, rows), frame.extent.tolist(), strict=True)
@@ -120,7 +122,7 @@ def _meet_alike(alike: Sequence[Solid], camera: Camera, frame: Frame) -> tuple[T
     ray = directions(*axes, x.float(), y.float())
     origin = _turned(camera.position - centres[:, None], turns).float().movedim(-1, 0)
     depth, met = _meet(solid, origin[..., None, None], ray)
-    return met, index, depth, ray, origin
+    return met, index, pixel, depth, ray, origin
 
 
 def _turned(vectors: Tensor, turns: Tensor) -> Tensor:
@@ -155,11 +157,13 @@ def _normal(solid: Solid, point: Tensor) -> Tensor:
     """(3, m) the direction in which the surface faces at points of a solid that stands at the origin."""
     if solid.kind == "sphere":
         return point / solid.radius
-    scaled = point / torch.tensor([solid.radius, solid.radius, solid.half])[:, None]
-    if solid.kind == "box":
-        return torch.nn.functional.one_hot(scaled.abs().argmax(0), 3).T * scaled.sign()
-    top = scaled[2].abs() > torch.hypot(scaled[0], scaled[1])
-    return torch.where(top, torch.tensor([0.0, 0.0, 1.0])[:, None], scaled * torch.tensor([1.0, 1.0, 0.0])[:, None])
+    x, y, z = point[0] / solid.radius, point[1] / solid.radius, point[2] / solid.half
+    if solid.kind == "cylinder":
+        top = z > torch.hypot(x, y)
+        return torch.stack([x.masked_fill(top, 0), y.masked_fill(top, 0), top.float()])
+    across, along, up = x.abs(), y.abs(), z.abs()
+    faces = (across >= along) & (across > up), (along > across) & (along > up), (up >= across) & (up >= along)
+    return torch.stack([axis.sign() * face for axis, face in zip((x, y, z), faces, strict=True)])
 
 
 def _shade(solids: Sequence[Solid], hits: _Hits, sun: tuple[float, float, float]) -> Tensor:
@@ -167,13 +171,14 @@ def _shade(solids: Sequence[Solid], hits: _Hits, sun: tuple[float, float, float]
     colors = torch.empty_like(hits.ray)
     for number, solid in enumerate(solids):
         mine = (hits.number == number).nonzero()[:, 0]
-        point, ray = hits.point[:, mine], hits.ray[:, mine]
+        point, ray = hits.point.index_select(1, mine), hits.ray.index_select(1, mine)
         normal = _normal(solid, point)
-        toward = _turned(torch.tensor([[sun]]), torch.tensor([solid.turn])).flatten()[:, None]
+        toward = _turned(torch.tensor([[sun]]), torch.tensor([solid.turn])).flatten().tolist()
         back = ray * ray.square().sum(0).rsqrt()
-        facing = (normal * toward).sum(0)
+        facing = sum(normal[k] * toward[k] for k in range(3))
         shine = facing - (normal * back).sum(0)  # along the direction halfway between the sun and the eye
-        gloss = 34 * (shine.clamp_min(0).square() / (toward - back).square().sum(0)).pow(16)
-        light = (0.62 + 0.1 * normal[2] + 0.4 * facing.clamp_min(0)) * (0.84 + (point[2] + solid.half).clamp_max(0.16))
-        colors[:, mine] = torch.tensor(solid.paint)[:, None] * light + gloss
+        half = 2 - 2 * sum(back[k] * toward[k] for k in range(3))  # that direction's squared length
+        gloss = 34 * (shine.clamp_min(0).square() / half).pow(16)
+        light = (0.66 + 0.08 * normal[2] + 0.38 * facing.clamp_min(0)) * (0.86 + (point[2] + solid.half).clamp_max(0.14))
+        colors.index_copy_(1, mine, torch.stack([channel * light + gloss for channel in solid.paint]))
     return colors

@@ -5,7 +5,6 @@ drawn a few times finer than the picture and averaged down, which is all the ant
 """
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -148,7 +147,6 @@ def window(x: Tensor, y: Tensor, size: float) -> tuple[Tensor, Tensor]:
 LANDMARKS = {"trees": tree, "pillars": pillar, "windows": window}
 
 
-@lru_cache(maxsize=8)
 def panorama(kind: str, background: str, seed: int, frame: Frame, left: int, right: int) -> Tensor:
     """(h, wk + 1, 3) a wide landscape from `left` to `right` pixels, summed from its left end up to every sample.
 

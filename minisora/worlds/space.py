@@ -35,7 +35,7 @@ class Solid:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a pinhole camera is in each of t frames; every field is float64 (t, 3), the focal length (t,)."""
+    """Where a pinhole camera is in each of t frames; float64 (t, 3), the focal length (t,); or (k, t, …)."""
 
     position: Tensor
     right: Tensor

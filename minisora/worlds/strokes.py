@@ -110,16 +110,16 @@ def draw_brush(
     window = canvas.window(tip + lean / 2, 0.75 * float(lean.norm()))
     x, y = window.x + float(lean[0] / 2), window.y + float(lean[1] / 2)  # from the tip
     fall = ((0.012 + 0.05 * lift) * unit).float()[:, None, None]
-    shadow = _rod(x - 0.8 * fall, y - fall, lean, (0, 1), (thick, thick))
+    shadow = rod(x - 0.8 * fall, y - fall, lean, (0, 1), (thick, thick))
     canvas.blend(window, 0.2 * coverage(shadow / (0.03 * unit)), (20, 14, 12))
-    canvas.blend(window, coverage(_rod(x, y, lean, (FERRULE, 0.97), (1.1 * thick, 0.8 * thick))), handle)
+    canvas.blend(window, coverage(rod(x, y, lean, (FERRULE, 0.97), (1.1 * thick, 0.8 * thick))), handle)
     canvas.blend(
-        window, coverage(_rod(x, y, lean, (0.07, BRISTLES), (0.35 * belly, belly))), paints[:, None, None] * 0.92
+        window, coverage(rod(x, y, lean, (0.07, BRISTLES), (0.35 * belly, belly))), paints[:, None, None] * 0.92
     )
-    canvas.blend(window, coverage(_rod(x, y, lean, (BRISTLES, FERRULE), (thick, thick))), ferrule)
+    canvas.blend(window, coverage(rod(x, y, lean, (BRISTLES, FERRULE), (thick, thick))), ferrule)
 
 
-def _rod(x: Tensor, y: Tensor, way: Tensor, ends: tuple[float, float], radii: tuple[float, float]) -> Tensor:
+def rod(x: Tensor, y: Tensor, way: Tensor, ends: tuple[float, float], radii: tuple[float, float]) -> Tensor:
     """Signed distance to the part of a rod along `way` between two shares of it, thicker at one end than the other."""
     right, down = way.tolist()
     share = ((x * right + y * down) / (right**2 + down**2)).clamp(*ends)

@@ -1,0 +1,356 @@
+"""Is the law kept? Balls are tracked by color, their tracks are cut into lawful pieces, and every frame is foretold.
+
+A piece is a stretch of even acceleration. From each piece's position and speed the law foretells the next two frames,
+through bounces, walls and collisions, and that is held against what is seen. Lengths are pixels of a picture whose
+short side is 64, times are frames, so that errors read the same at any size.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+from torch import Tensor
+
+from minisora.evaluate.blobs import find_blobs
+from minisora.evaluate.report import Control, Report
+from minisora.worlds import laws, places, physics
+from minisora.worlds.language import COLORS
+from minisora.worlds.physics import FRICTION, PIVOT, RADIUS, RESTITUTION, ROD, PhysicsScene
+from minisora.worlds.scene import Frame, clock, dice, reflect
+
+PIXELS = 64.0  # the short side, as lengths are counted here
+GLOSS = (-0.027, -0.037)  # in radii: the shine and shade of a ball move the middle of its vividness a little
+NOISE = 0.15  # how well a ball's centre is known, in such pixels
+BREAK = 2.0  # what one more piece must save, in squared pixels, to be worth it
+SLACK, SHARE = 1.5, 0.15  # lawful: an error within SLACK pixels and SHARE of the way that is foretold
+JUMP = 8.0  # an error that no inexact motion explains
+ALIKE = 0.28  # an acceleration this close to the law's is the law's; 1.7 or 1 / 1.7 times as much is not
+FEWEST = 5  # frames: with fewer, motion cannot be judged
+
+# The law: from positions (n,) and speeds (n,) at one time to the positions (n, k) at `ahead` (k,) frames later.
+Foretell = Callable[[np.ndarray, np.ndarray, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Movement along one axis, cut into pieces and held against a law."""
+
+    position: np.ndarray  # (n, t) as fitted
+    speed: np.ndarray  # (n, t)
+    error: np.ndarray  # (t - 1,) how far the next frame is from what was foretold, for the worst of the things
+    lawful: bool
+    acceleration_error: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a caption and a picture's shape tell, in pixels and frames."""
+
+    scene: PhysicsScene
+    width: float
+    floor: float
+    pull: float
+
+    @property
+    def radii(self) -> list[float]:
+        return [ball.radius * PIXELS for ball in self.scene.balls]
+
+
+def check(frames: Tensor, scene: PhysicsScene, fps: float = 8.0) -> Report:
+    """Hold a clip against what the caption says: the balls, the place, the event, and the law that goes with them."""
+    frame = Frame(frames.shape[1], frames.shape[2])
+    claims, tracks = _find(frames, scene, frame)
+    claims["place"] = _setting(frames) == scene.setting
+    if len(frames) < FEWEST:  # too short to make a claim about motion
+        return Report(claims)
+    claims |= {"event": False, "law": False, "smooth": False}
+    if tracks is None:
+        return Report(claims)
+    stage = Stage(
+        scene, float(frame.extent[0]) * PIXELS, places.floor_line(frame) * PIXELS, scene.pull * PIXELS / fps**2
+    )
+    if scene.direction == "left":  # the laws are told for motion to the right
+        tracks[..., 0] = stage.width - tracks[..., 0]
+    judge = {"collide": _collide, "pendulum": _swing, "roll": _roll}.get(scene.event, _fly)
+    motions, claims["event"] = judge(tracks, stage)
+    claims["law"] = all(motion.lawful for motion in motions)
+    errors = np.stack([motion.error for motion in motions])
+    claims["smooth"] = bool(errors.max() < JUMP)
+    measures = {
+        "velocity error": float(np.sqrt((errors**2).mean())),
+        "acceleration error": max(motion.acceleration_error for motion in motions),
+        "largest error": float(errors.max()),
+    }
+    return Report(claims, measures)
+
+
+def _find(frames: Tensor, scene: PhysicsScene, frame: Frame) -> tuple[dict[str, bool], np.ndarray | None]:
+    """Whether the right balls are there, and their tracks (n, t, 2)."""
+    least = 0.4 * math.pi * (RADIUS["small"] * frame.unit) ** 2
+    middle = math.sqrt(RADIUS["small"] * RADIUS["large"]) * frame.unit
+    found = [[blob for blob in blobs if blob.area > least] for blobs in find_blobs(frames)]
+    there = np.mean([len(blobs) == len(scene.balls) for blobs in found]) > 0.85
+    claims, tracks = {"present": bool(there), "color": True, "size": True}, []
+    for ball in scene.balls:
+        seen = {k: [blob for blob in blobs if blob.color == ball.color][:1] for k, blobs in enumerate(found)}
+        mine = {k: blobs[0] for k, blobs in seen.items() if blobs}
+        if len(mine) <= 0.85 * len(frames):
+            return claims | {"color": False, "size": False}, None
+        radius = math.sqrt(float(np.median([blob.area for blob in mine.values()])) / math.pi)
+        claims["size"] &= (radius > middle) == (ball.size == "large")
+        where = np.array([(blob.x, blob.y) for blob in mine.values()]) * PIXELS / frame.unit
+        where -= np.array(GLOSS) * ball.radius * PIXELS
+        tracks.append(np.stack([np.interp(range(len(frames)), list(mine), axis) for axis in where.T], axis=1))
+    return claims, np.stack(tracks)
+
+
+def _setting(frames: Tensor) -> str:
+    """The sky tells: it is pale over the Earth and black over the Moon."""
+    sky = float(frames[:, : max(1, frames.shape[1] // 3)].float().mean())
+    return "earth" if sky > 150 else "moon" if 5 < sky < 75 else ""
+
+
+def _fly(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
+    """A ball that drops or is thrown: it falls and bounces, and keeps its speed across from wall to wall."""
+
+    def fall(height: np.ndarray, up: np.ndarray, ahead: Tensor) -> Tensor:
+        restitution = RESTITUTION[stage.scene.bounce]
+        return laws.bounce(ahead, max(float(height[0]), 0.0), float(up[0]), stage.pull, restitution)[None]
+
+    height, x = stage.floor - stage.radii[0] - tracks[:, :, 1], tracks[:, :, 0]
+    down = _hold(height, (-stage.pull, 0.0), fall, scale=stage.pull, rest=3.0)
+    across = _hold(x, (0.0,), _between_walls(stage, 0.0), scale=stage.pull)
+    if stage.scene.event == "drop":
+        return [down, across], bool(np.ptp(height) > 5 and np.ptp(x) < 4 and down.speed[0, :2].max() < 1)
+    return [down, across], bool(np.ptp(height) > 5 and across.speed[0, :2].min() > 0.3)
+
+
+def _roll(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
+    """A ball that rolls along the floor, evenly or slowed by friction, and turns back at the walls."""
+    friction = FRICTION * stage.pull
+    braking = friction if stage.scene.pace == "slowing" else 0.0
+    choices = (-braking, braking, 0.0) if braking else (0.0,)
+    across = _hold(tracks[:, :, 0], choices, _between_walls(stage, braking), scale=friction)
+    grounded = np.abs(stage.floor - stage.radii[0] - tracks[:, :, 1]).max() < 3
+    return [across], bool(grounded and across.speed[0, :2].min() > 0.3)
+
+
+def _between_walls(stage: Stage, braking: float) -> Foretell:
+    reach = stage.radii[0]
+    room = stage.width - 2 * reach
+
+    def roll(x: np.ndarray, speed: np.ndarray, ahead: Tensor) -> Tensor:
+        way = laws.slide(ahead, abs(float(speed[0])), braking) * float(np.sign(speed[0]))
+        return reach + room * reflect((float(x[0]) - reach + way[None]) / room)
+
+    return roll
+
+
+def _collide(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
+    """Two balls on the floor that meet: they exchange speed as momentum and energy demand, and never overlap."""
+    (r, s), masses = stage.radii, (stage.scene.balls[0].mass, stage.scene.balls[1].mass)
+
+    def meet(x: np.ndarray, speed: np.ndarray, ahead: Tensor) -> Tensor:
+        a = min(max(float(x[0]), r), stage.width - s)
+        b = min(max(float(x[1]), a + r + s), max(a + r + s, stage.width - s))
+        return laws.collide(ahead, (a, b), (float(speed[0]), float(speed[1])), (r, s), masses, stage.width)
+
+    x = tracks[:, :, 0]
+    motion = _hold(x, (0.0,), meet, scale=2 * stage.pull)
+    apart = x[1] - x[0] - r - s
+    grounded = np.abs(stage.floor - np.array([[r], [s]]) - tracks[:, :, 1]).max() < 3
+    first, second = motion.speed[:, :2].mean(1)
+    asked = abs(second) < 0.8 if stage.scene.meeting == "rest" else second < -0.3
+    touched = apart.min() < 3 + 0.5 * np.abs(motion.speed).max()
+    return [motion], bool(grounded and touched and apart.min() > -3 and first > 0.3 and asked)
+
+
+def _swing(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
+    """A bob at a fixed distance from its pivot; its angle follows the exact pendulum, begun at any phase."""
+    length = ROD[stage.scene.rod] * PIXELS
+    right, below = tracks[0, :, 0] - stage.width / 2, tracks[0, :, 1] - (stage.floor - PIVOT * PIXELS)
+    angle, radius = np.arctan2(right, below), np.hypot(right, below)
+    ahead = torch.arange(len(angle), dtype=torch.float64)
+
+    def arc(numbers: np.ndarray) -> np.ndarray:
+        amplitude, since, strength = numbers
+        return laws.swing(ahead + since, amplitude, length, stage.pull * max(strength, 0.01)).numpy()
+
+    widest = max(float(np.abs(angle).max()), 0.05)
+    period = laws.swing_period(min(widest, 2.0), length, stage.pull)
+    starts = [np.array([min(widest, 2.0), period * phase / 12, 1.0]) for phase in range(12)]
+    start = min(starts, key=lambda numbers: ((arc(numbers) - angle) ** 2).sum())
+    bounds = ([0.0, -period, 0.05], [3.0, 2 * period, 20.0])
+    free = least_squares(lambda numbers: (arc(numbers) - angle) * length, start, bounds=bounds).x
+    bound = least_squares(
+        lambda numbers: (arc(np.append(numbers, 1.0)) - angle) * length, start[:2], bounds=([0.0, -period], [3.0, 2 * period])
+    ).x
+    lawful_angle = arc(np.append(bound, 1.0))
+    ideal = length * np.stack([np.sin(lawful_angle), np.cos(lawful_angle)])
+    off = np.stack([right, below]) - ideal
+    error = np.hypot(*np.diff(off, axis=1))
+    keeps = abs(np.median(radius) / length - 1) < 0.08 and np.ptp(radius) < 4
+    lawful = abs(free[2] - 1) < ALIKE and np.hypot(*off).max() < 2 * SLACK and keeps
+    acceleration = abs(free[2] - 1) * stage.pull * math.sin(min(widest, 1.5))
+    motion = Motion(angle[None], np.diff(angle)[None], error, bool(lawful), float(acceleration))
+    return [motion], bool(np.ptp(angle) > 0.12 and keeps)
+
+
+def _hold(
+    track: np.ndarray, choices: tuple[float, ...], foretell: Foretell, scale: float, rest: float = math.inf
+) -> Motion:
+    """Cut a track (n, t) into pieces of lawful acceleration, foretell every frame from the ones before, and compare.
+
+    `choices` are the accelerations that the law knows, its own first. `scale` is the acceleration against which an
+    error counts as small or large. A thing that lies still must lie below `rest`.
+    """
+    pieces = _cut(track, choices)
+    position, speed = np.zeros_like(track), np.zeros_like(track)
+    lawful, errors, weights = True, [], []
+    for piece, acceleration in pieces:
+        position[:, piece], speed[:, piece] = _fit(track[:, piece], acceleration)
+        length, pace = piece.stop - piece.start, speed[:, piece].mean(1)
+        if acceleration == 0 and choices[0] != 0:
+            lawful &= length < 3 or bool(np.abs(pace).max() < 1 and position[:, piece].max() < rest)
+        elif length >= 3:
+            lawful &= length < 6 or -acceleration not in choices or bool((pace * acceleration).max() <= 0)
+            bend = 2 * np.polyfit(np.arange(length), track[:, piece].T, 2)[0]
+            errors.append(float(np.abs(bend - acceleration).max()))
+            weights.append(length**5)
+    bend = float(np.average(errors, weights=weights)) if errors else scale
+    lawful &= bend < ALIKE * scale + 3 * NOISE * math.sqrt(720 / max(sum(weights), 1))
+    error = _foretold(track, position, speed, foretell)
+    way = np.abs(speed).max(0)[:-1, None] * np.array([1, 2])
+    if (error > SLACK + SHARE * way).any():  # impacts may come too fast for pieces: try the whole track at once
+        whole = _shoot(track, np.concatenate([position[:, 0], speed[:, 0]]), foretell)
+        lawful &= np.abs(whole).max() < SLACK
+        error = np.abs(np.diff(whole, axis=1)).max(0)[:, None] if lawful else error
+    return Motion(position, speed, error[:, 0], bool(lawful), bend)
+
+
+def _shoot(track: np.ndarray, start: np.ndarray, foretell: Foretell) -> np.ndarray:
+    """(n, t) what is left of a track when the law is followed from the best start, all the way."""
+    n, frames = track.shape
+    ahead = torch.arange(frames, dtype=torch.float64)
+
+    def left(start: np.ndarray) -> np.ndarray:
+        return foretell(start[:n], start[n:], ahead).numpy() - track
+
+    return left(least_squares(lambda start: left(start).ravel(), start, loss="soft_l1").x)
+
+
+def _foretold(track: np.ndarray, position: np.ndarray, speed: np.ndarray, foretell: Foretell) -> np.ndarray:
+    """(t - 1, 2) how far the next frame and the one after it are from what the law foretells, for the worst thing."""
+    frames = track.shape[1]
+    error = np.zeros((frames - 1, 2))
+    for k in range(frames - 1):
+        seen = track[:, k + 1 : k + 3]
+        told = foretell(position[:, k], speed[:, k], torch.arange(1.0, 1 + seen.shape[1], dtype=torch.float64))
+        error[k, : seen.shape[1]] = np.abs(told.numpy() - seen).max(0)
+    return error
+
+
+def _fit(track: np.ndarray, acceleration: float) -> tuple[np.ndarray, np.ndarray]:
+    """Position and speed (n, k) of the best x + v k + a k²/2 through a piece of a track."""
+    k = np.arange(track.shape[1])
+    straight = track - acceleration * k**2 / 2
+    slope = np.polyfit(k, straight.T, 1)[0] if len(k) > 1 else np.zeros(len(track))
+    position = straight.mean(1)[:, None] + slope[:, None] * (k - k.mean())
+    return position + acceleration * k**2 / 2, slope[:, None] + acceleration * k
+
+
+def _cut(track: np.ndarray, choices: tuple[float, ...]) -> list[tuple[slice, float]]:
+    """The best way to cut a track (n, t) into pieces x + v k + a k²/2, at BREAK apiece: dynamic programming."""
+    frames = track.shape[1]
+    k = np.arange(frames)
+    straight = track - np.array(choices)[:, None, None] * k**2 / 2  # (a, n, t)
+    count = k[None] - k[:, None] + 1.0
+    count[count < 1] = np.nan
+
+    def total(values: np.ndarray) -> np.ndarray:
+        """(…, t) → (…, t, t) the sum from one frame to another."""
+        upto = np.concatenate([np.zeros_like(values[..., :1]), values.cumsum(-1)], axis=-1)
+        return upto[..., None, 1:] - upto[..., :-1, None]
+
+    kk = total(k**2.0) - total(1.0 * k) ** 2 / count
+    kx = total(k * straight) - total(1.0 * k) * total(straight) / count
+    xx = total(straight**2) - total(straight) ** 2 / count
+    spread = (xx - kx**2 / np.maximum(kk, 1e-9)).clip(0).sum(1)  # (a, t, t): what a straight line leaves over
+    spread[1:][np.array(choices[1:]) == 0] += BREAK / 4  # to lie still is the last explanation
+    cost, which = spread.min(0), spread.argmin(0)
+    best, begun = np.zeros(frames + 1), np.zeros(frames + 1, dtype=int)
+    for stop in range(1, frames + 1):
+        totals = best[:stop] + cost[:stop, stop - 1] + BREAK
+        begun[stop], best[stop] = totals.argmin(), totals.min()
+    pieces, stop = [], frames
+    while stop:
+        start = int(begun[stop])
+        pieces.append((slice(start, stop), float(choices[which[start, stop - 1]])))
+        stop = start
+    return pieces[::-1]
+
+
+def _altered(scene: PhysicsScene, frames: int, height: int, width: int, fps: float) -> tuple[Tensor, Tensor, Frame]:
+    """The lawful tracks (n, t, 2), opacity (n, t) and frame, for a control to spoil."""
+    tracks = physics.state(scene, frames, height, width, fps).tracks
+    return tracks, torch.ones(tracks.shape[:2]), Frame(height, width)
+
+
+def teleport(scene: PhysicsScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """In the middle of the clip a ball jumps elsewhere and goes on from there."""
+    tracks, seen, frame = _altered(scene, frames, height, width, fps)
+    rng = dice("physics", scene.seed, "teleport")
+    which, when = rng.randrange(len(tracks)), rng.randint(frames // 4, max(frames // 4, frames - 3))
+    reach = scene.balls[which].radius * frame.unit
+    high = torch.tensor([width - reach, places.floor_line(frame) * frame.unit - reach], dtype=torch.float64)
+    here = tracks[which, when]
+    there = here
+    while (there - here).norm() < 0.25 * frame.unit:
+        there = reach + (high - reach) * torch.tensor([rng.random(), rng.random()], dtype=torch.float64)
+    tracks[which, when:] = (tracks[which, when:] + there - here).clamp_min(reach).minimum(high)
+    return physics.paint(scene, tracks, seen, frame)
+
+
+def vanish(scene: PhysicsScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """A ball is not there for a quarter of the clip."""
+    tracks, seen, frame = _altered(scene, frames, height, width, fps)
+    rng, gone = dice("physics", scene.seed, "vanish"), max(1, math.ceil(frames / 4))
+    when = rng.randint(0, frames - gone)
+    seen[rng.randrange(len(tracks)), when : when + gone] = 0
+    return physics.paint(scene, tracks, seen, frame)
+
+
+def wrong_color(scene: PhysicsScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """The first ball wears a color that nobody asked for."""
+    others = [name for name in COLORS if name not in {ball.color for ball in scene.balls}]
+    other = dice("physics", scene.seed, "color").choice(others)
+    return physics.render(
+        replace(scene, balls=(replace(scene.balls[0], color=other), *scene.balls[1:])), frames, height, width, fps
+    )
+
+
+def wrong_law(scene: PhysicsScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
+    """Gravity is 1.7 times too strong or too weak, or points upwards. Where there is none to be felt, balls that should
+    collide pass through one another, and what should roll evenly slows down."""
+    tracks, seen, frame = _altered(scene, frames, height, width, fps)
+    how = dice("physics", scene.seed, "law").choice(("strong", "weak", "upwards"))
+    if scene.event == "collide":
+        seconds, sign = clock(frames, height, width, fps), -1 if scene.direction == "left" else 1
+        for track, ball, speed in zip(tracks, scene.balls, scene.speeds, strict=True):
+            reach, way = ball.radius * frame.unit, sign * speed * frame.unit * seconds
+            track[:, 0] = reach + (width - 2 * reach) * reflect((track[0, 0] - reach + way) / (width - 2 * reach))
+    elif how == "upwards" and scene.height:
+        tracks[..., 1] = places.floor_line(frame) * frame.unit - tracks[..., 1]
+    else:
+        pull = scene.pull * 1.7 if how == "strong" else scene.pull / 1.7
+        strange = replace(scene, pull=pull, pace="slowing" if scene.pace else "")
+        tracks = physics.state(strange, frames, height, width, fps).tracks
+    return physics.paint(scene, tracks, seen, frame)
+
+
+CONTROLS: dict[str, Control] = {
+    "teleport": teleport, "vanishing": vanish, "wrong color": wrong_color, "wrong law": wrong_law,
+}  # fmt: skip
