@@ -40,25 +40,32 @@ class Limits:
 
     frames: int = 20_000
     side: int = 8192
-    bytes: int = 2 << 30  # of decoded frames
+    pixels: int = 1 << 25  # of one frame as it is stored; a decoder keeps up to seventeen of them
+    bytes: int = 1 << 30  # of all frames as they are read
 
-    def most(self, name: str, height: int, width: int) -> int:
-        """How many frames of this size are within the limits."""
-        self.check(name, 1, height, width)
-        return min(self.frames, self.bytes // (height * width * 3))
-
-    def check(self, name: str, frames: int, height: int, width: int) -> None:
+    def check_picture(self, name: str, height: int, width: int) -> None:
+        """Refuse a frame that should not even be decoded."""
         if height < 1 or width < 1:
             raise MinisoraError(f"{name} says that it is {height} pixels high and {width} wide: the file is broken")
-        if max(height, width) > self.side:
+        if max(height, width) > self.side or height * width > self.pixels:
             raise MinisoraError(
-                f"{name} is {height}x{width} pixels: a side goes to {self.side}, unless limits allow more"
+                f"{name} is {height}x{width} pixels, over the limits ({self.side} a side, {self.pixels} in all): pass "
+                "other limits to read it nevertheless"
             )
+
+    def check(self, name: str, frames: int, height: int, width: int) -> None:
+        """Refuse a clip with so many frames of a size."""
+        self.check_picture(name, height, width)
         if frames > self.frames or frames * height * width * 3 > self.bytes:
             raise MinisoraError(
                 f"{name} has {frames} frames or more of {height}x{width}, over the limits ({self.frames} frames, "
                 f"{self.bytes >> 20} MiB): read fewer seconds, ask for a short_side, or pass other limits"
             )
+
+    def most(self, name: str, height: int, width: int) -> int:
+        """How many frames of this size are within the limits."""
+        self.check(name, 1, height, width)
+        return min(self.frames, self.bytes // (height * width * 3))
 
 
 LIMITS = Limits()

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip, parse_size
@@ -128,6 +128,10 @@ def _opened(data: bytes | BinaryIO, name: str) -> Iterator[Image.Image]:
             yield image
     except MinisoraError:
         raise
+    except UnidentifiedImageError:
+        raise MinisoraError(
+            f"{name} is broken, or no image of a kind that can be read: {', '.join(READABLE)}"
+        ) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise MinisoraError(f"{name} cannot be read as an image: {reason}") from None

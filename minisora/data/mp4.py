@@ -83,8 +83,8 @@ def decode_mp4(
     `short_side` shrinks a larger picture while it is read, so that a large video need not fit in memory.
     """
     with _opened(data, name) as (container, stream):
-        limits.check(name, 1, stream.height, stream.width)
-        stream.codec_context.options = {"max_pixels": str(limits.side**2)}
+        limits.check_picture(name, stream.height, stream.width)
+        stream.codec_context.options = {"max_pixels": str(limits.pixels)}
         facts, fps = read_facts(container.metadata.get("comment")), _rate(stream, name)
         wanted = limits.frames + 1 if seconds is None else max(1, round(seconds * fps))
         frames = _decoded(container, stream, start - 0.5 / fps, limits.frames, name)
@@ -92,7 +92,7 @@ def decode_mp4(
     if film is None:
         raise MinisoraError(f"{name} holds no picture" + (f" after {start:g} seconds" if start > 0 else ""))
     height, width = _true_size(facts, *film.shape[1:3])
-    return finish(torch.from_numpy(np.ascontiguousarray(film[:, :height, :width])), fps, facts, name)
+    return finish(torch.from_numpy(np.ascontiguousarray(film[:, :height, :width])), exact_rate(fps, facts), facts, name)
 
 
 def probe_mp4(data: bytes | BinaryIO, name: str = "the video") -> Facts:

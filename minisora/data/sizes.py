@@ -22,7 +22,7 @@ ALIKE = 0.1  # aspects closer than this (in log) differ by rounding to tokens on
 def native_sizes(
     area: int = 64 * 64, frames: Iterable[int] = (1, 17), side: int = 8, aspects: Iterable[float] = ASPECTS
 ) -> tuple[Size, ...]:
-    """All sizes of these lengths and aspects with about `area` pixels a frame and sides that are multiples of `side`."""
+    """All sizes of these lengths and aspects, with about `area` pixels a frame and sides that hold whole tokens."""
     if side < 1 or area < side**2:
         raise MinisoraError(f"an area of {area} pixels holds no token of side {side}: it goes from {side**2} up")
     planes = []
@@ -59,7 +59,7 @@ def nearest_size(size: Size, sizes: Iterable[Size | str]) -> Size:
 
 
 def at_rate(frames: int, fps: float, wanted: float) -> list[int]:
-    """Which frames to show at another rate: the one that is on screen at each tick."""
+    """Which frames to show at another rate: the one nearest to each tick."""
     ticks = math.floor((frames - 1) * wanted / fps + 1e-6) + 1
     return [min(frames - 1, math.floor(tick * fps / wanted + 0.5)) for tick in range(ticks)]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from minisora.evaluate.blobs import color_index, components, vividness
 from minisora.evaluate.report import Control, Report
@@ -22,10 +23,11 @@ from minisora.worlds.space import Camera
 
 POINTS = 6  # fewer do not tell a rigid scene from a loose one
 PRESENT = 0.8  # of the frames, in which a solid must be found
+LEAST = 1.2 / 64**2  # of the short side squared: a patch, counted by how solid it is, must be larger
 HIDDEN = 0.3  # a solid of which a smaller share is seen counts as hidden
 LIMIT = 0.6  # pixels of a picture whose short side is 64: reprojection error of a rigid scene
 NOISE = 0.5 / 64  # short sides: how well a solid's place is measured, against how well its height is known
-HEIGHT = (0.17, 0.05)  # solids stand on the floor: their centres' height, give or take
+HEIGHT = (0.18, 0.05)  # solids stand on the floor: their centres' height, give or take
 RANGES = {"circle": orbit.CIRCLE, "pan": orbit.PAN, "zoom": orbit.ZOOM, "still": (0.0, 0.0)}
 STEEP = tuple(map(math.radians, orbit.PITCH))
 
@@ -47,7 +49,8 @@ def check(frames: Tensor, scene: OrbitScene, fps: float = 8.0) -> Report:
     """
     colors = [thing.color for thing in scene.things]
     pieces = max(1, math.ceil(len(frames) / (orbit.SWEEP * fps + 1)))
-    seconds = clock(*frames.shape[:3], fps)
+    length, height, width = frames.shape[:3]
+    seconds = clock(length, height, width, fps)
     found, readings = [], []
     for piece, moments in zip(frames.tensor_split(pieces), seconds.tensor_split(pieces), strict=True):
         places, weights = follow(piece, colors)
@@ -66,18 +69,24 @@ def check(frames: Tensor, scene: OrbitScene, fps: float = 8.0) -> Report:
 
 
 def follow(frames: Tensor, colors: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Places (n, t, 2) of the largest patch of each color, in short sides from the picture's middle; weights (n, t).
+    """Places (n, t, 2) of the most solid patch of each color, in short sides from the picture's middle; weights (n, t).
 
     A patch of which a share is hidden weighs that share to the fourth power, for its middle is not the solid's.
     """
     t, height, width = frames.shape[:3]
     frame, vivid, index = Frame(height, width), vividness(frames), color_index(frames)
     measured = torch.zeros(len(colors), t, 3, dtype=torch.float64)  # x, y, area
+    around = max(1, frame.unit // 42)  # pixels
     for number, color in enumerate(colors):
         strength = vivid * (2 / (max(COLORS[color]) - min(COLORS[color])))
         mask = (index == list(COLORS).index(color)) & (strength > 0.7)
+        share = avg_pool2d(mask[:, None].float(), 2 * around + 1, 1, around)[:, 0].numpy()
+        best = torch.full((t,), LEAST * frame.unit**2)
         for moment, blob in components(mask, strength.clamp(0, 1)):
-            if blob.area > measured[number, moment, 2]:
+            # The seam along which two other colors blend into this one is thin: little of it lies around its middle.
+            score = blob.area * float(share[moment, int(blob.y), int(blob.x)]) ** 2
+            if score > best[moment]:
+                best[moment] = score
                 measured[number, moment] = torch.tensor([blob.x, blob.y, blob.area], dtype=torch.float64)
     area = measured[..., 2]
     usual = area / area.median(dim=1, keepdim=True).values.clamp_min(1e-6)
@@ -164,7 +173,7 @@ def independent(scene: OrbitScene, frames: int, height: int, width: int, fps: fl
         for thing, (speed, way) in zip(scene.things, ways, strict=True):
             gone = torch.tensor([math.cos(way), math.sin(way)]) * speed * now
             x, y = (2 * reflect((torch.tensor([thing.x, thing.y]) + gone + 1) / 2) - 1).tolist()
-            solids.append(replace(thing, x=x, y=y).solid)
+            solids.append(replace(thing, x=x, y=y).body)
         pictures.append(render3d.draw(solids, orbit.floor_of(scene), camera[moment : moment + 1], Frame(height, width)))
     return torch.cat(pictures)
 

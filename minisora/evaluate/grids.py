@@ -22,7 +22,7 @@ BLUR = 45.0  # grey levels: further than this from the color of every tile, a ce
 SOFT = (0.0, 0.7, 1.2)  # pixels of blur that a clip may have suffered
 NOISE = 60.0  # squared grey levels that are not worth explaining
 ALIKE, TWIN = 0.3, 0.8  # log of how much better a player explains a cell: enough for one, too much for a second one
-N = 4  # samples along a cell in which the player is looked for; those at its edges show its neighbors too, and count less
+N = 4  # samples along a cell in which the player is looked for; at the edges they show neighbors too, and count less
 WEIGHT = torch.tensor([0.45, 1.0, 1.0, 0.45])
 WEIGHT = (WEIGHT[:, None, None] * WEIGHT[:, None] / WEIGHT.sum() ** 2 / 3).sqrt().expand(N, N, 3)
 
@@ -54,7 +54,7 @@ def read(frames: Tensor, fps: float = 8.0) -> Reading:
 
 
 def _split(video: Tensor, starts: tuple[float, ...], length: float) -> tuple[Tensor, list[Tensor]]:
-    """Means over parts of every cell, which start at these shares of it; and which rows and columns of parts are seen."""
+    """Means over parts of every cell, from these shares of it on; and which rows and columns of parts are seen."""
     plan, seen = layout(*video.shape[1:3]), []
     sizes, cells = (plan.height, plan.width), (plan.rows, plan.columns)
     for axis, (size, count, corner) in enumerate(zip(sizes, cells, plan.corner, strict=True), start=1):
@@ -92,7 +92,7 @@ def _likeness(samples: Tensor, side: float) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _templates(side: float) -> tuple[Tensor, Tensor]:
-    """What cells look like at this size, for every blur: tiles (n, 48), and players (shirts * m, 48) on every ground."""
+    """What cells look like at this size, for every blur: tiles (n, 48), players (shirts * m, 48) on every ground."""
     arts = textures().mean(dim=1)  # (tiles, 16, 16, 3)
     plain = torch.tensor([color for color, _ in TILES.values()]).float()[:, None, None].expand_as(arts)
     players = []

@@ -6,13 +6,14 @@ tells where it is. Of the scene, the reader uses only what a caption says: color
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minisora.evaluate.blobs import guess_shape, mean_patch
+from minisora.evaluate.blobs import mean_patch, shape_mask
 from minisora.evaluate.pan import follow_camera
 from minisora.evaluate.report import Control, Report
 from minisora.evaluate.sight import OUTER, Sight, find, gaps
@@ -69,8 +70,25 @@ def _shape(sight: Sight, which: Tensor) -> str:
     y = (weight.sum(2) * rows).sum(1) / weight.sum((1, 2))
     x = (weight.sum(1) * (torch.arange(weight.shape[2]) + 0.5)).sum(1) / weight.sum((1, 2))
     side = 2 * int(1.3 * sight.half + 2)
-    shape, _, overlap = guess_shape(mean_patch(weight[..., None], torch.stack([x, y], dim=1), side)[..., 0])
-    return shape if overlap > 0.6 else ""
+    mask = mean_patch(weight[..., None], torch.stack([x, y], dim=1), side)[..., 0]
+    likeness = {shape: _likeness(mask, shape) for shape in SHAPES}
+    best = max(likeness, key=lambda shape: likeness[shape])
+    return best if likeness[best] > 0.72 else ""
+
+
+def _likeness(mask: Tensor, shape: str) -> float:
+    """The overlap of a soft mask with a shape of the same area: sharp, or as soft as compression may leave it."""
+    template = shape_mask(shape, (float(mask.sum().clamp_min(1)) / _unit_area(shape)) ** 0.5, len(mask))
+    best = 0.0
+    for _ in range(3):
+        best = max(best, float(torch.minimum(mask, template).sum() / torch.maximum(mask, template).sum()))
+        template = F.avg_pool2d(F.avg_pool2d(F.pad(template[None], (1, 1, 1, 1)), 2, 1), 2, 1)[0]
+    return best
+
+
+@cache
+def _unit_area(shape: str) -> float:
+    return float(shape_mask(shape, 20, 64).sum()) / 20**2
 
 
 Verdict = tuple[dict[str, bool], dict[str, float]]
@@ -198,10 +216,11 @@ def _vanishing(scene: OcclusionScene, frames: int, height: int, width: int, fps:
 
 
 def _late(scene: OcclusionScene, frames: int, height: int, width: int, fps: float) -> Tensor:
-    """It comes back a third of a second late."""
+    """It waits out of sight, and comes back two frames late or three."""
     stage, middle, _ = _staged(scene, frames, height, width, fps)
-    late = (torch.arange(middle, frames) - max(2, round(0.35 * fps))).clamp_min(0)
-    return _moved(scene, stage, torch.cat([stage.tracks[0, :middle, 0], stage.tracks[0, late, 0]]), height, width)
+    waiting = (torch.arange(frames) - max(2, round(0.17 * scene.period * fps))).clamp_min(middle)
+    x = torch.cat([stage.tracks[0, :middle, 0], stage.tracks[0, waiting[middle:], 0]])
+    return _moved(scene, stage, x, height, width)
 
 
 def _teleport(scene: OcclusionScene, frames: int, height: int, width: int, fps: float) -> Tensor:

@@ -4,9 +4,13 @@ Every pixel is named first: bare paper, one of the paints, or the brush. The res
 must be painted ever after (unless the brush hides it), and lie where the tip of the brush had been by then.
 """
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
@@ -19,10 +23,8 @@ from minisora.worlds.painter import PainterScene
 from minisora.worlds.strokes import BRISTLES, FIGURES, LEAN, MARGIN, TOOLS, along, rod
 
 LEVELS = 32  # a channel's levels in the table that names colors: its five upper bits
-OPAQUE, OFF = (
-    0.45,
-    70.0,
-)  # a pixel shows a paint from this opacity on, and this near to its mix with paper (grey levels)
+OPAQUE = 0.45  # a pixel shows a paint from this opacity on …
+OFF = 70.0  # … and this near to its mix with paper, in grey levels
 SHADE = 0.85  # of a color, where paint lies thick
 BARE, BRUSH = -1, len(COLORS)  # 0 … 7 are the paints of COLORS
 HIDES = 0.075  # units around the brush in which it may hide or shade what lies under it
@@ -58,10 +60,10 @@ def check(frames: Tensor, scene: PainterScene, fps: float = 8.0) -> Report:
         "brush": float(reading.found.double().mean()) >= 0.85,
         "colors": {paint for paint in range(BRUSH) if area[paint] > max(AREA, TINGE * area.max())} == set(asked),
         "figures": figures == [stroke.figure for stroke in scene.strokes],
-        "order": all(one < two for one, two in zip(when, when[1:], strict=False)),
+        "order": all(one < two for one, two in itertools.pairwise(when)),
         "paints": bool(painted[0] < 0.2 and painted.diff().clamp_min(0).sum() > 0.5),
-        "lasting": kept > 0.85,
-        "where": within > 0.9,
+        "lasting": kept > 0.75,
+        "where": within > 0.92,
     }
     return Report(claims, {"kept": kept, "within": within, "first": float(painted[0])})
 
@@ -171,12 +173,11 @@ def _templates() -> tuple[list[str], Tensor]:
 
 def read_figure(mark: Tensor, width: float) -> str:
     """The figure that a mark (h, w) looks most like, drawn in the mark's own box; '' if it looks like none."""
-    labels, number = ndimage.label(mark.numpy(), structure=[[1] * 3] * 3)
-    if not number:
-        return ""
-    sizes = ndimage.sum_labels(mark.numpy(), labels, range(number + 1))
+    labels = np.zeros(mark.shape, dtype=np.int32)
+    ndimage.label(mark.numpy(), structure=np.ones((3, 3)), output=labels)
+    sizes = np.bincount(labels.ravel()) * (np.arange(labels.max() + 1) > 0)
     points = torch.from_numpy(sizes[labels] > 0.1 * sizes.sum()).nonzero().flip(1).float() + 0.5  # (m, 2)
-    if len(points) < 4:
+    if not len(points):
         return ""
     low, high = points.amin(0) + (width - 1) / 2, points.amax(0) - (width - 1) / 2
     half = ((high - low) / 2).clamp_min(0)
@@ -188,10 +189,13 @@ def read_figure(mark: Tensor, width: float) -> str:
     return names[int(score.argmin())] if score.min() < width else ""
 
 
-def _ink(change) -> Control:
+Change = Callable[[Tensor, float, int], Tensor]
+
+
+def _ink(change: Change) -> Control:
     """A control that paints the world's own scene with another ink: change(covered, fps, unit)."""
 
-    def control(scene: PainterScene, frames: int, height: int, width: int, fps: float) -> Tensor:
+    def control(scene: Any, frames: int, height: int, width: int, fps: float) -> Tensor:
         unit = min(height, width)
         return painter.paint(scene, frames, height, width, fps, ink=lambda covered: change(covered, fps, unit))
 
@@ -204,24 +208,26 @@ def _later(covered: Tensor, frames: int) -> Tensor:
     return covered[when.clamp(0, len(covered) - 1)] * (when >= 0)[:, None, None]
 
 
-def _fading(seconds: float):
+def _fading(seconds: float) -> Change:
     return lambda covered, fps, unit: covered - _later(covered, max(1, round(seconds * fps)))
 
 
 def _sliding(covered: Tensor, fps: float, unit: int) -> Tensor:
-    return torch.stack([torch.roll(one, round(0.12 * unit * f / fps), 1) for f, one in enumerate(covered)])
+    """All paint runs down to the right, a seventh of the short side in a second."""
+    steps = [round(0.1 * unit * frame / fps) for frame in range(len(covered))]
+    return torch.stack([torch.roll(one, (step, step), (0, 1)) for one, step in zip(covered, steps, strict=True)])
 
 
 def _shift(names: list[str], word: str, by: int) -> str:
     return names[(names.index(word) + by) % len(names)]
 
 
-def _recolored(scene: PainterScene, frames: int, height: int, width: int, fps: float) -> Tensor:
+def _recolored(scene: Any, frames: int, height: int, width: int, fps: float) -> Tensor:
     strokes = tuple(replace(stroke, color=_shift(list(COLORS), stroke.color, 3)) for stroke in scene.strokes)
     return painter.render(replace(scene, strokes=strokes), frames, height, width, fps)
 
 
-def _redrawn(scene: PainterScene, frames: int, height: int, width: int, fps: float) -> Tensor:
+def _redrawn(scene: Any, frames: int, height: int, width: int, fps: float) -> Tensor:
     strokes = tuple(replace(stroke, figure=_shift(list(FIGURES), stroke.figure, 3)) for stroke in scene.strokes)
     return painter.render(replace(scene, strokes=strokes), frames, height, width, fps)
 

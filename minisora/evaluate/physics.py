@@ -14,7 +14,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from minisora.evaluate.blobs import find_blobs
+from minisora.evaluate.blobs import Blob, find_blobs
 from minisora.evaluate.report import Control, Report
 from minisora.worlds import laws, places, physics
 from minisora.worlds.language import COLORS
@@ -26,6 +26,7 @@ GLOSS = (-0.027, -0.037)  # in radii: the shine and shade of a ball move the mid
 NOISE = 0.15  # how well a ball's centre is known, in such pixels
 BREAK = 2.0  # what one more piece must save, in squared pixels, to be worth it
 SLACK, SHARE = 1.5, 0.15  # lawful: an error within SLACK pixels and SHARE of the way that is foretold
+SOLID = 0.5  # what of a ball's disc is at least as vivid as its color: shaded balls have 0.7, blurred ones less
 JUMP = 8.0  # an error that no inexact motion explains
 ALIKE = 0.28  # an acceleration this close to the law's is the law's; 1.7 or 1 / 1.7 times as much is not
 FEWEST = 5  # frames: with fewer, motion cannot be judged
@@ -93,18 +94,26 @@ def _find(frames: Tensor, scene: PhysicsScene, frame: Frame) -> tuple[dict[str, 
     middle = math.sqrt(RADIUS["small"] * RADIUS["large"]) * frame.unit
     found = [[blob for blob in blobs if blob.area > least] for blobs in find_blobs(frames)]
     there = np.mean([len(blobs) == len(scene.balls) for blobs in found]) > 0.85
-    claims, tracks = {"present": bool(there), "color": True, "size": True}, []
+    claims, tracks = {"present": bool(there), "color": True, "size": True, "round": True}, []
     for ball in scene.balls:
         seen = {k: [blob for blob in blobs if blob.color == ball.color][:1] for k, blobs in enumerate(found)}
         mine = {k: blobs[0] for k, blobs in seen.items() if blobs}
         if len(mine) <= 0.85 * len(frames):
-            return claims | {"color": False, "size": False}, None
+            return claims | {"color": False, "size": False, "round": False}, None
         radius = math.sqrt(float(np.median([blob.area for blob in mine.values()])) / math.pi)
         claims["size"] &= (radius > middle) == (ball.size == "large")
+        claims["round"] &= float(np.median([_roundness(blob) for blob in mine.values()])) > SOLID
         where = np.array([(blob.x, blob.y) for blob in mine.values()]) * PIXELS / frame.unit
         where -= np.array(GLOSS) * ball.radius * PIXELS
         tracks.append(np.stack([np.interp(range(len(frames)), list(mine), axis) for axis in where.T], axis=1))
     return claims, np.stack(tracks)
+
+
+def _roundness(blob: Blob) -> float:
+    """How much of the disc in a blob's box is as vivid as its color; none of it if the blob is too long."""
+    top, left, bottom, right = blob.box
+    short, long = sorted((bottom - top, right - left))
+    return blob.area / (math.pi / 4 * short * long) if long < 1.6 * short else 0.0
 
 
 def _setting(frames: Tensor) -> str:
@@ -121,8 +130,8 @@ def _fly(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
         return laws.bounce(ahead, max(float(height[0]), 0.0), float(up[0]), stage.pull, restitution)[None]
 
     height, x = stage.floor - stage.radii[0] - tracks[:, :, 1], tracks[:, :, 0]
-    down = _hold(height, (-stage.pull, 0.0), fall, scale=stage.pull, rest=3.0)
-    across = _hold(x, (0.0,), _between_walls(stage, 0.0), scale=stage.pull)
+    down = _hold(height, (-stage.pull, 0.0), _impacts(height, SLACK + stage.pull), fall, scale=stage.pull, rest=3.0)
+    across = _hold(x, (0.0,), _impacts(_walls(x, stage), SLACK), _between_walls(stage, 0.0), scale=stage.pull)
     if stage.scene.event == "drop":
         return [down, across], bool(np.ptp(height) > 5 and np.ptp(x) < 4 and down.speed[0, :2].max() < 1)
     return [down, across], bool(np.ptp(height) > 5 and across.speed[0, :2].min() > 0.3)
@@ -130,15 +139,38 @@ def _fly(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
 
 def _roll(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
     """A ball that rolls along the floor, evenly or slowed by friction, and turns back at the walls."""
+    x, frames = tracks[:, :, 0], tracks.shape[1]
     friction = FRICTION * stage.pull
     braking = friction if stage.scene.pace == "slowing" else 0.0
     choices = (-braking, braking, 0.0) if braking else (0.0,)
-    across = _hold(tracks[:, :, 0], choices, _between_walls(stage, braking), scale=friction)
+    across = _hold(x, choices, _impacts(_walls(x, stage), SLACK), _between_walls(stage, braking), scale=friction)
+    ahead = torch.arange(frames, dtype=torch.float64)
+
+    def left(numbers: np.ndarray) -> np.ndarray:
+        """The whole way at once, with the braking free: friction is too weak to be seen in a short piece."""
+        return (_between_walls(stage, numbers[2])(numbers[:1], numbers[1:2], ahead).numpy() - x).ravel()
+
+    start = [across.position[0, 0], across.speed[0, 0], braking]
+    error = abs(float(least_squares(left, start, max_nfev=20).x[2]) - braking)
+    lawful = across.lawful and error < _near(friction, frames**5)
     grounded = np.abs(stage.floor - stage.radii[0] - tracks[:, :, 1]).max() < 3
-    return [across], bool(grounded and across.speed[0, :2].min() > 0.3)
+    happened = bool(grounded and across.speed[0, :2].min() > 0.3)
+    return [replace(across, lawful=lawful, acceleration_error=error)], happened
+
+
+def _near(acceleration: float, weight: float) -> float:
+    """How far an acceleration may be off: a share of itself, and what noise does to a fit through n frames, n⁵ = weight."""
+    return ALIKE * acceleration + 2 * NOISE * math.sqrt(720 / max(weight, 1))
+
+
+def _walls(x: np.ndarray, stage: Stage) -> np.ndarray:
+    """How far things at x (n, t) are from the left wall, for each thing, and then from the right."""
+    reach = np.array(stage.radii)[:, None]
+    return np.concatenate([x - reach, stage.width - reach - x])
 
 
 def _between_walls(stage: Stage, braking: float) -> Foretell:
+    """The law of what rolls or flies across the first ball's room, from wall to wall."""
     reach = stage.radii[0]
     room = stage.width - 2 * reach
 
@@ -156,11 +188,13 @@ def _collide(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
     def meet(x: np.ndarray, speed: np.ndarray, ahead: Tensor) -> Tensor:
         a = min(max(float(x[0]), r), stage.width - s)
         b = min(max(float(x[1]), a + r + s), max(a + r + s, stage.width - s))
-        return laws.collide(ahead, (a, b), (float(speed[0]), float(speed[1])), (r, s), masses, stage.width)
+        v, w = np.clip(speed, -PIXELS / 2, PIXELS / 2).tolist()
+        return laws.collide(ahead, (a, b), (v, w), (r, s), masses, stage.width)
 
     x = tracks[:, :, 0]
-    motion = _hold(x, (0.0,), meet, scale=2 * stage.pull)
     apart = x[1] - x[0] - r - s
+    walls = _walls(x, stage)[[0, -1]]
+    motion = _hold(x, (0.0,), _impacts(np.stack([*walls, apart]), SLACK), meet, scale=2.0)
     grounded = np.abs(stage.floor - np.array([[r], [s]]) - tracks[:, :, 1]).max() < 3
     first, second = motion.speed[:, :2].mean(1)
     asked = abs(second) < 0.8 if stage.scene.meeting == "rest" else second < -0.3
@@ -186,7 +220,9 @@ def _swing(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
     bounds = ([0.0, -period, 0.05], [3.0, 2 * period, 20.0])
     free = least_squares(lambda numbers: (arc(numbers) - angle) * length, start, bounds=bounds).x
     bound = least_squares(
-        lambda numbers: (arc(np.append(numbers, 1.0)) - angle) * length, start[:2], bounds=([0.0, -period], [3.0, 2 * period])
+        lambda numbers: (arc(np.append(numbers, 1.0)) - angle) * length,
+        start[:2],
+        bounds=([0.0, -period], [3.0, 2 * period]),
     ).x
     lawful_angle = arc(np.append(bound, 1.0))
     ideal = length * np.stack([np.sin(lawful_angle), np.cos(lawful_angle)])
@@ -200,14 +236,19 @@ def _swing(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
 
 
 def _hold(
-    track: np.ndarray, choices: tuple[float, ...], foretell: Foretell, scale: float, rest: float = math.inf
+    track: np.ndarray,
+    choices: tuple[float, ...],
+    impacts: np.ndarray,
+    foretell: Foretell,
+    scale: float,
+    rest: float = math.inf,
 ) -> Motion:
     """Cut a track (n, t) into pieces of lawful acceleration, foretell every frame from the ones before, and compare.
 
-    `choices` are the accelerations that the law knows, its own first. `scale` is the acceleration against which an
-    error counts as small or large. A thing that lies still must lie below `rest`.
+    `choices` are the accelerations that the law knows, its own first, and `impacts` (t - 1,) says where pieces may end.
+    `scale` is the acceleration against which an error counts as small. A thing that lies still must lie below `rest`.
     """
-    pieces = _cut(track, choices)
+    pieces = _cut(track, choices, impacts)
     position, speed = np.zeros_like(track), np.zeros_like(track)
     lawful, errors, weights = True, [], []
     for piece, acceleration in pieces:
@@ -221,13 +262,16 @@ def _hold(
             errors.append(float(np.abs(bend - acceleration).max()))
             weights.append(length**5)
     bend = float(np.average(errors, weights=weights)) if errors else scale
-    lawful &= bend < ALIKE * scale + 3 * NOISE * math.sqrt(720 / max(sum(weights), 1))
+    lawful &= bend < _near(scale, sum(weights))
     error = _foretold(track, position, speed, foretell)
     way = np.abs(speed).max(0)[:-1, None] * np.array([1, 2])
     if (error > SLACK + SHARE * way).any():  # impacts may come too fast for pieces: try the whole track at once
         whole = _shoot(track, np.concatenate([position[:, 0], speed[:, 0]]), foretell)
-        lawful &= np.abs(whole).max() < SLACK
-        error = np.abs(np.diff(whole, axis=1)).max(0)[:, None] if lawful else error
+        followed = bool(np.abs(whole).max() < SLACK)
+        if followed and choices[0] == 0:  # then no acceleration is left to be found in pieces
+            lawful, bend = True, float(np.abs(2 * np.polyfit(np.arange(whole.shape[1]), whole.T, 2)[0]).max())
+        lawful &= followed
+        error = np.abs(np.diff(whole, axis=1)).max(0)[:, None] if followed else error
     return Motion(position, speed, error[:, 0], bool(lawful), bend)
 
 
@@ -239,7 +283,7 @@ def _shoot(track: np.ndarray, start: np.ndarray, foretell: Foretell) -> np.ndarr
     def left(start: np.ndarray) -> np.ndarray:
         return foretell(start[:n], start[n:], ahead).numpy() - track
 
-    return left(least_squares(lambda start: left(start).ravel(), start, loss="soft_l1").x)
+    return left(least_squares(lambda start: left(start).ravel(), start, loss="soft_l1", max_nfev=20).x)
 
 
 def _foretold(track: np.ndarray, position: np.ndarray, speed: np.ndarray, foretell: Foretell) -> np.ndarray:
@@ -262,8 +306,15 @@ def _fit(track: np.ndarray, acceleration: float) -> tuple[np.ndarray, np.ndarray
     return position + acceleration * k**2 / 2, slope[:, None] + acceleration * k
 
 
-def _cut(track: np.ndarray, choices: tuple[float, ...]) -> list[tuple[slice, float]]:
-    """The best way to cut a track (n, t) into pieces x + v k + a k²/2, at BREAK apiece: dynamic programming."""
+def _impacts(distance: np.ndarray, slack: float) -> np.ndarray:
+    """(t - 1,) between which frames something may be struck that is as near as `distance` (m, t) says."""
+    step = np.abs(np.diff(distance, axis=1))
+    before, after = np.concatenate([step[:, :1], step], axis=1), np.concatenate([step, step[:, -1:]], axis=1)
+    return ((distance[:, :-1] < before[:, :-1] + slack) | (distance[:, 1:] < after[:, 1:] + slack)).any(0)
+
+
+def _cut(track: np.ndarray, choices: tuple[float, ...], impacts: np.ndarray) -> list[tuple[slice, float]]:
+    """The best way to cut a track (n, t) at impacts into pieces x + v k + a k²/2, by dynamic programming."""
     frames = track.shape[1]
     k = np.arange(frames)
     straight = track - np.array(choices)[:, None, None] * k**2 / 2  # (a, n, t)
@@ -282,8 +333,9 @@ def _cut(track: np.ndarray, choices: tuple[float, ...]) -> list[tuple[slice, flo
     spread[1:][np.array(choices[1:]) == 0] += BREAK / 4  # to lie still is the last explanation
     cost, which = spread.min(0), spread.argmin(0)
     best, begun = np.zeros(frames + 1), np.zeros(frames + 1, dtype=int)
+    price = np.where(np.append(True, impacts), BREAK, np.inf)  # of a piece that starts in a frame
     for stop in range(1, frames + 1):
-        totals = best[:stop] + cost[:stop, stop - 1] + BREAK
+        totals = best[:stop] + cost[:stop, stop - 1] + price[:stop]
         begun[stop], best[stop] = totals.argmin(), totals.min()
     pieces, stop = [], frames
     while stop:

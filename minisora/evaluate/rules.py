@@ -15,7 +15,7 @@ from minisora.evaluate.grids import HIDDEN, UNREAD, Reading, read
 from minisora.evaluate.report import Control, Report
 from minisora.worlds import craft
 from minisora.worlds.craft import ACTIVITIES, SHIRTS, WORK, CraftScene
-from minisora.worlds.game import BEATS, HEADINGS, MINED, OPPOSITE, PLACED, WALKABLE, Action, Story, draw
+from minisora.worlds.game import HEADINGS, MINED, OPPOSITE, PLACED, WALKABLE, Action, Story, draw
 from minisora.worlds.scene import clock, dice
 from minisora.worlds.terrain import recognize
 from minisora.worlds.tiles import CELLS, CODE, TILES

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minisora.evaluate.blobs import VIVID, color_index, vividness
+from minisora.evaluate.blobs import color_index, vividness
 from minisora.worlds.language import COLORS
 
 GONE, WHOLE = 0.05, 0.9  # shares of a thing's full area: less is out of sight, more is in full sight
@@ -59,13 +59,12 @@ def find(frames: Tensor, color: str) -> Sight | None:
 
 
 def _color_weight(frames: Tensor, color: str) -> Tensor:
-    """(t, h, w) how much of this color each pixel shows."""
-    vivid = vividness(frames)
-    inside = vivid > VIVID
-    weight = torch.zeros_like(vivid)
-    same = color_index(frames[inside]) == list(COLORS).index(color)
-    weight[inside] = (vivid[inside] / float(np.ptp(COLORS[color]))).clamp(0, 1) * same
-    return weight
+    """(t, h, w) how much of this color each pixel shows, beside pixels that show it strongly: noise does not count."""
+    share = vividness(frames) / float(np.ptp(COLORS[color]))
+    colored = share > 0.25
+    weight = torch.zeros_like(share)
+    weight[colored] = share[colored].clamp(0, 1) * (color_index(frames[colored]) == list(COLORS).index(color))
+    return weight * F.max_pool2d((weight > 0.5).float()[:, None], 3, 1, 1)[:, 0]
 
 
 def _edge(columns: Tensor, amount: float) -> Tensor:

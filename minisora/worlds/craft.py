@@ -127,7 +127,7 @@ def world(scene: CraftScene, first: tuple[int, int], rows: int, columns: int) ->
         put(CODE["stone"], (a >= 1) & (a <= count + 1) & (b.abs() <= 1 + (jitter < 0.5).long()))
     elif scene.activity == "bridge":  # a river, or a strait, and a landing on the far side
         bend = (1.6 * (torch.sin(0.6 * b + scene.salt % 7) - math.sin(scene.salt % 7))).round()
-        put(CODE["water"], (a - bend >= 1) & (a - bend <= count))
+        put(CODE["water"], (a - bend >= 1) & (a - bend <= torch.where(near, count, min(count, 2))))
         put(ground, near & (a == count + 1) & (jitter < 0.6))
         end = count + 1
     put(ground, (b == 0) & (a >= 0) & (a <= end))
@@ -213,7 +213,7 @@ def caption(scene: CraftScene, detail: str = "short") -> str:
             tiles = language.join([language.word(rng, "tile", name) for name in around])
             text += " " + language.say(rng, "craft.around", tiles=tiles)
     if scene.seconds > WORK / BEATS:
-        text += " " + language.say(rng, "craft.turn" if scene.activity == "walk" else "craft.undo")
+        text = text.rstrip(".") + ". " + language.say(rng, "craft.turn" if scene.activity == "walk" else "craft.undo")
     return language.sentence(text)
 
 

@@ -77,17 +77,17 @@ def ground(floor: Floor, baked: Tensor, camera: Camera, frame: Frame) -> Tensor:
     """float (t, h, w, 3) the floor as it looks where nothing stands before it, and the haze beyond."""
     pixel = 1 / (frame.unit * camera.focal[:, None])
     x, y = (((torch.arange(size) + 0.5 - size / 2) * pixel).float() for size in (frame.width, frame.height))
-    axes = [axis.float() for axis in (camera.right, camera.down, camera.forward)]
-    ray = directions(*axes, x, y)
+    right, down = camera.right.float(), camera.down.float()
+    ray = directions(right, down, camera.forward.float(), x, y)
     eye = camera.position.float()[..., None, None]
     reach = eye[:, 2] / (-ray[2]).clamp_min(1e-3)
     spot = [eye[:, k] + reach * ray[k] for k in range(2)]
-    squares = 0.5
-    slant = axes[1][:, 2, None, None] * reach / eye[:, 2]
+    squares = torch.tensor(0.5)
+    slant = down[:, 2, None, None] * reach / eye[:, 2]
     for k in range(2):
         # How far one pixel to the right and one down go on the floor: the pixel's footprint there.
-        right, down = axes[0][:, k, None, None].abs(), (axes[1][:, k, None, None] + slant * ray[k]).abs()
-        size = (right + down) * reach * pixel.float()[..., None]
+        step = right[:, k, None, None].abs() + (down[:, k, None, None] + slant * ray[k]).abs()
+        size = step * reach * pixel.float()[..., None]
         squares = squares * _stripes(spot[k] / floor.square, (size / floor.square).clamp_min(1e-3))
     grid = torch.stack(spot, dim=-1) / REACH
     lit = grid_sample(baked.expand(len(grid), 1, -1, -1), grid, padding_mode="border", align_corners=False)[:, 0]

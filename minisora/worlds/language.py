@@ -76,11 +76,13 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "wave": ("wave", "wavy line"), "zigzag": ("zigzag", "zigzag line"), "arch": ("arch", "arc"),
         "circle": ("circle",), "spiral": ("spiral", "swirl"), "square": ("square",),
     },
+    "strokes": {"1": ("one stroke",), "2": ("two strokes",), "3": ("three strokes",), "4": ("four strokes",),
+                "5": ("five strokes",), "6": ("six strokes",)},
     # craft
     "activity": {
         "walk": ("walking", "strolling"), "tunnel": ("mining", "digging through"), "chop": ("chopping", "cutting"),
         "bridge": ("building a bridge of", "laying a bridge of"), "plant": ("planting",),
-        "wall": ("building a wall of", "putting up a wall of"),
+        "wall": ("building a wall of", "raising a wall of"),
     },
     "heading": {
         "left": ("to the left", "leftward"), "right": ("to the right", "rightward"), "up": ("up", "upward"),
@@ -218,7 +220,6 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "occlusion.camera.again": ("then the camera does the same again.",),
     "orbit.thing": ("a {color} {solid}",),
     "orbit.marbles": ("{colors} marbles",),
-    "orbit.marble": ("a {colors} marble",),
     "orbit.again": ("and back, again and again", "and then back, over and over"),
     "orbit.short": (
         "{things} with {marbles} on a {floor} checkered floor. The camera {camera}.",

@@ -51,7 +51,7 @@ def swing_period(amplitude: float, length: float, gravity: float) -> float:
 
 def slide(seconds: Tensor, speed: float, braking: float) -> Tensor:
     """(t,) how far a thing has come that starts at `speed` and brakes evenly until it stands."""
-    moving = seconds.clamp_max(speed / braking) if braking else seconds
+    moving = seconds.clamp_max(speed / braking) if braking > 0 else seconds
     return speed * moving - braking / 2 * moving**2
 
 
@@ -74,10 +74,10 @@ def collide(
     now, last, knots = 0.0, float(seconds.max()), []
     while True:
         knots.append((now, a, v, b, w))
-        left = (a - r) / -v if v < 0 else math.inf
-        right = (width - s - b) / w if w > 0 else math.inf
-        meet = (b - a - r - s) / (v - w) if v > w else math.inf
-        wait = max(0.0, min(left, right, meet))
+        left = max(0.0, a - r) / -v if v < 0 else math.inf
+        right = max(0.0, width - s - b) / w if w > 0 else math.inf
+        meet = max(0.0, b - a - r - s) / (v - w) if v > w else math.inf
+        wait = min(left, right, meet)
         if now + wait > last:
             break
         now, a, b = now + wait, a + v * wait, b + w * wait

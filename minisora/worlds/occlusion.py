@@ -124,13 +124,14 @@ class Stage:
     tracks: Tensor  # (n, t, 2) float64 pixels
     pan: Tensor  # (t,) float64 pixels: how far the camera has turned to the right
     wall: tuple[float, float] | None  # its left and right edge, in units
+    farthest: float  # pixels: where the pan turns back, whether or not the clip lasts that long
 
 
 def lay_out(scene: OcclusionScene, frames: int, height: int, width: int, fps: float = 8.0) -> Stage:
     seconds, frame = clock(frames, height, width, fps), Frame(height, width)
     across, down = frame.extent.tolist()
     first, half = scene.things[0], HALF * scene.things[0].radius
-    box, pan, wall, xs = across - 2 * half, torch.zeros_like(seconds), None, []
+    box, pan, wall, farthest, xs = across - 2 * half, torch.zeros_like(seconds), None, 0.0, []
     if scene.kind == "wall":
         middle, width_2 = half + scene.middle * box, half + scene.speed * scene.hidden / 2 * box
         wall = (middle - width_2, middle + width_2)
@@ -145,11 +146,11 @@ def lay_out(scene: OcclusionScene, frames: int, height: int, width: int, fps: fl
             margin = HALF * thing.radius
             xs.append(farthest + margin + thing.place * (across - 2 * margin) - pan)
     if scene.direction == "left":
-        xs, pan = [across - x for x in xs], -pan
+        xs, pan, farthest = [across - x for x in xs], -pan, -farthest
         wall = (across - wall[1], across - wall[0]) if wall else None
     ys = [_height(scene, index, seconds, down) for index in range(len(scene.things))]
     tracks = torch.stack([torch.stack([x, y], dim=1) for x, y in zip(xs, ys, strict=True)])
-    return Stage(tracks * frame.unit, pan * frame.unit, wall)
+    return Stage(tracks * frame.unit, pan * frame.unit, wall, farthest * frame.unit)
 
 
 def _height(scene: OcclusionScene, index: int, seconds: Tensor, down: float) -> Tensor:
@@ -169,7 +170,7 @@ def paint(scene: OcclusionScene, stage: Stage, height: int, width: int, wall_in_
     """Draw a stage, from the back to the front."""
     frame, frames = Frame(height, width), stage.tracks.shape[1]
     if stage.wall is None:
-        left, right = math.floor(float(stage.pan.min())), math.ceil(float(stage.pan.max())) + width
+        left, right = math.floor(min(0, stage.farthest)), math.ceil(max(0, stage.farthest)) + width
         summed = scenery.panorama(scene.setting, scene.background, scene.seed, frame, left, right)
         canvas = Canvas(frames, scenery.look(summed, frame, stage.pan - left))
         _draw(canvas, scene, stage, frame, range(len(scene.things)))

@@ -21,9 +21,11 @@ from minisora.worlds.space import Camera, Solid, aim, project
 
 FEWEST, MOST = 6, 8  # solids in one scene, each of its own color
 STAGE = 0.88  # the solids' centres stand within this radius around the middle of the floor
-LARGE = {"cube": (0.2, 0.2), "ball": (0.225, 0.225), "cylinder": (0.19, 0.23)}  # half width, half height
-BUILD = {"cube": "box", "ball": "sphere", "cylinder": "cylinder"}
-MARBLE = 0.125  # half width
+BODIES = {  # half the width, half the height
+    "cube": (0.2, 0.2), "ball": (0.225, 0.225), "cylinder": (0.19, 0.23), "marble": (0.125, 0.125),
+}  # fmt: skip
+BUILD = {"cube": "box", "ball": "sphere", "cylinder": "cylinder", "marble": "sphere"}
+LARGE = ("cube", "ball", "cylinder")
 DISTANCE, AIM = 4.0, 0.14  # from the middle of the floor to the camera, and the height that it looks at
 PITCH = (40.0, 46.0)  # degrees that the camera looks down
 FOCAL = 1.5  # in short sides: the whole stage then fits the frame from every side
@@ -32,6 +34,8 @@ PAN = (5.5, 7.5)  # degrees to either side
 ZOOM = (1.36, 1.5)  # how much larger things are at the end than at the start
 WIDE = 0.72  # a camera that pans stands back by this, so that nothing leaves the frame
 SWEEP = 4.0  # the longest time that a pan or zoom takes, in seconds; then it goes back
+SQUARE = 0.5  # side of one square of the floor
+SUN = math.radians(58)  # height of the light above the horizon
 # light and dark squares, and the haze far away
 FLOORS = {
     "gray": ((240, 240, 242), (178, 182, 190), (206, 214, 226)),
@@ -44,17 +48,17 @@ Words = str | Iterable[str] | None
 
 @dataclass(frozen=True)
 class Thing:
-    kind: str
+    solid: str  # "cube", "ball", "cylinder" or, if it is small, "marble"
     color: str
-    size: str  # "large", or "small" for marbles
+    size: str
     x: float
     y: float
     turn: float
 
     @property
-    def solid(self) -> Solid:
-        radius, half = LARGE[self.kind] if self.size == "large" else (MARBLE, MARBLE)
-        return Solid(BUILD[self.kind], COLORS[self.color], self.x, self.y, radius, half, self.turn)
+    def body(self) -> Solid:
+        radius, half = BODIES[self.solid]
+        return Solid(BUILD[self.solid], COLORS[self.color], self.x, self.y, radius, half, self.turn)
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,12 @@ def sample(
     seconds: float = 2.0,
     *,
     count: int | None = None,
-    kind: Words = None,
+    solid: Words = None,
     color: Words = None,
     camera: Words = None,
     floor: Words = None,
 ) -> OrbitScene:
-    """Draw a scene. Each constraint is one word or several to draw from; `kind` is that of the large things."""
+    """Draw a scene. Each constraint is one word or several to draw from; `solid` is that of the large things."""
     rng, seconds = dice("orbit", seed), check_seconds(seconds)
     if count is not None and not FEWEST <= count <= MOST:
         raise MinisoraError(f"an orbit scene cannot have {count} things: it holds {FEWEST} to {MOST}")
@@ -92,22 +96,21 @@ def sample(
     return OrbitScene(
         seed, seconds, move, rng.choice(narrow("floor", floor, FLOORS)), rng.uniform(low, high),
         rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(*PITCH)), rng.uniform(0, 2 * math.pi),
-        _compose(rng, rng.sample(sorted(set(colors)), number), narrow("kind", kind, LARGE)),
+        _compose(rng, rng.sample(sorted(set(colors)), number), narrow("solid", solid, LARGE)),
     )  # fmt: skip
 
 
-def _compose(rng: random.Random, colors: list[str], kinds: list[str]) -> tuple[Thing, ...]:
+def _compose(rng: random.Random, colors: list[str], solids: list[str]) -> tuple[Thing, ...]:
     """Two to four large things and marbles, so far apart that they seldom hide one another."""
     large = rng.choice((2, 3, 3, 4))
     while True:
         things: list[Thing] = []
         for _ in range(60):
             angle, radius = rng.uniform(0, 2 * math.pi), STAGE * math.sqrt(rng.random())
-            size = "large" if len(things) < large else "small"
-            kind = rng.choice(kinds) if size == "large" else "ball"
+            size, solid = ("large", rng.choice(solids)) if len(things) < large else ("small", "marble")
             x, y, turn = radius * math.cos(angle), radius * math.sin(angle), rng.uniform(0, math.pi / 2)
-            thing = Thing(kind, colors[len(things)], size, x, y, turn)
-            if all(_apart(thing.solid, other.solid) for other in things):
+            thing = Thing(solid, colors[len(things)], size, x, y, turn)
+            if all(_apart(thing.body, other.body) for other in things):
                 things.append(thing)
             if len(things) == len(colors):
                 return tuple(things)
@@ -116,7 +119,7 @@ def _compose(rng: random.Random, colors: list[str], kinds: list[str]) -> tuple[T
 def _apart(one: Solid, two: Solid) -> bool:
     """Whether neither hides the other's centre from a camera that looks down at PITCH."""
     low, high = sorted((one, two), key=lambda solid: solid.half)
-    clear = high.radius + 1.25 * (2 * high.half - low.half)
+    clear = high.radius + 1.25 * (2 * high.half - low.half) + 0.05
     return math.dist((one.x, one.y), (two.x, two.y)) > max(clear, one.radius + two.radius + 0.12)
 
 
@@ -151,58 +154,52 @@ def view(scene: OrbitScene, seconds: Tensor) -> Camera:
 
 def floor_of(scene: OrbitScene) -> Floor:
     light, dark, haze = FLOORS[scene.floor]
-    height = math.radians(58)
-    level = math.cos(height)
-    return Floor(
-        light, dark, haze, 0.4, (level * math.cos(scene.light), level * math.sin(scene.light), math.sin(height))
-    )
+    level, height = math.cos(SUN), math.sin(SUN)
+    sun = level * math.cos(scene.light), level * math.sin(scene.light), height
+    return Floor(light, dark, haze, SQUARE, sun)
 
 
 def render(scene: OrbitScene, frames: int, height: int, width: int, fps: float = 8.0) -> Tensor:
     """uint8 (frames, height, width, 3)."""
     camera = view(scene, clock(frames, height, width, fps))
-    return render3d.draw([thing.solid for thing in scene.things], floor_of(scene), camera, Frame(height, width))
+    return render3d.draw([thing.body for thing in scene.things], floor_of(scene), camera, Frame(height, width))
 
 
 def state(scene: OrbitScene, frames: int, height: int, width: int, fps: float = 8.0) -> State:
     """Where each centre is seen. The camera's parameters are its position, heading, pitch and focal length."""
     camera, frame = view(scene, clock(frames, height, width, fps)), Frame(height, width)
-    solids = [thing.solid for thing in scene.things]
-    tracks, _ = project(camera, torch.tensor([solid.centre for solid in solids], dtype=torch.float64), frame)
-    things = tuple({name: getattr(thing, name) for name in ("kind", "color", "size")} for thing in scene.things)
+    bodies = [thing.body for thing in scene.things]
+    tracks, _ = project(camera, torch.tensor([body.centre for body in bodies], dtype=torch.float64), frame)
+    things = tuple({name: getattr(thing, name) for name in ("solid", "color", "size")} for thing in scene.things)
     heading = torch.atan2(camera.forward[:, 1], camera.forward[:, 0])
     pitch = torch.asin(-camera.forward[:, 2])
     parameters = torch.cat([camera.position, torch.stack([heading, pitch, camera.focal], dim=-1)], dim=-1)
-    return State(things, tracks, render3d.visible(solids, camera, frame), camera=parameters)
+    return State(things, tracks, render3d.visible(bodies, camera, frame), camera=parameters)
 
 
 def caption(scene: OrbitScene, detail: str = "short") -> str:
     """What stands there and what the camera does. Descriptive captions also say how large each thing is, and where."""
     check_choice("caption detail", detail, ("short", "descriptive"))
     rng = dice("orbit", scene.seed, detail)
-    large, marbles = ([thing for thing in scene.things if thing.size == size] for size in ("large", "small"))
     floor, camera = (language.word(rng, name, getattr(scene, name)) for name in ("floor", "camera"))
     if scene.seconds > SWEEP and scene.camera.startswith(("pan", "zoom")):
         camera += " " + language.say(rng, "orbit.again")
     if detail == "short":
+        large, marbles = ([thing for thing in scene.things if thing.size == size] for size in ("large", "small"))
         things = language.join([_describe(rng, thing, "orbit.thing") for thing in large])
-        small = language.say(
-            rng, "orbit.marbles" if len(marbles) > 1 else "orbit.marble", colors=language.join(m.color for m in marbles)
-        )
+        marbles = language.say(rng, "orbit.marbles", colors=language.join(thing.color for thing in marbles))
         return language.sentence(
-            language.say(rng, "orbit.short", camera=camera, things=things, marbles=small, floor=floor)
+            language.say(rng, "orbit.short", camera=camera, things=things, marbles=marbles, floor=floor)
         )
     count = language.word(rng, "count", str(len(scene.things)))
-    spots = {thing: whereabouts(scene, thing) for thing in scene.things}
-    things = ". ".join(_describe(rng, thing, "orbit.placed", spots[thing]) for thing in (*large, *marbles))
+    things = ". ".join(_describe(rng, thing, "orbit.placed", whereabouts(scene, thing)) for thing in scene.things)
     return language.sentence(language.say(rng, "orbit.long", count=count, camera=camera, things=things, floor=floor))
 
 
 def _describe(rng: random.Random, thing: Thing, template: str, spot: str = "middle") -> str:
-    kind = "marble" if thing.size == "small" else thing.kind
     return language.say(
         rng, template, size=language.word(rng, "size", thing.size), color=language.word(rng, "color", thing.color),
-        solid=language.word(rng, "solid", kind), spot=language.word(rng, "spot", spot),
+        solid=language.word(rng, "solid", thing.solid), spot=language.word(rng, "spot", spot),
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ FIRST, LAST, TRAVEL, RETURN, LEAST, LONGEST = 0.08, 0.2, 0.18, 0.5, 0.44, 1.5
 STEPS = 64  # points a second on a painted line
 
 GRIDS = {1: ((1, 1),), 2: ((2, 1), (1, 2)), 3: ((2, 2),), 4: ((2, 2),), 5: ((3, 2), (2, 3)), 6: ((3, 2), (2, 3))}
+GAPS = {1: 0.0, 2: 0.145, 3: 0.09}  # between cells, in units, where so many share a side
 ACROSS = {1: ("",), 2: ("left", "right"), 3: ("left", "", "right")}
 DOWN = {1: ("",), 2: ("top", "bottom"), 3: ("top", "", "bottom")}
 
@@ -97,7 +98,7 @@ def sample(
 def outline(scene: PainterScene, stroke: Stroke, extent: Tensor) -> Tensor:
     """(m, 2) the corners of a stroke's line, in units, in the order in which it is painted."""
     low, high = INSIDE[0], extent - INSIDE[1]
-    gap = 2.2 * scene.width
+    gap = torch.tensor([GAPS[cells] for cells in scene.grid])
     grid, cell = torch.tensor(scene.grid), torch.tensor(stroke.cell)
     size = ((high - low) - gap * (grid - 1)) / grid
     centre, half = low + cell * (size + gap) + size / 2, size / 2
@@ -133,22 +134,21 @@ def _journey(scene: PainterScene, seconds: Tensor, extent: Tensor) -> tuple[Tens
 def cover(
     scene: PainterScene, stroke: Stroke, frames: int, height: int, width: int, fps: float
 ) -> tuple[Tensor, Tensor]:
-    """How much of each pixel a stroke has covered, (t, h, w), and how far each lies from the stroke's line, (h, w)."""
+    """How much of each pixel a stroke has covered, and how far each is from the painted line: both (t, h, w)."""
     frame = Frame(height, width)
     radius = scene.width / 2 * frame.unit
     steps = math.ceil(STEPS / fps)
     times = (torch.arange(-steps, (frames - 1) * steps + 1, dtype=torch.float64) / steps) / fps
     points = along(outline(scene, stroke, frame.extent) * frame.unit, _painted(stroke, times)).float()
-    near, covered = torch.full((height, width), 1e4), torch.zeros(frames, height, width)
-    edge = 0.14 * radius * grain(height, width) - radius
-    for number in range(frames):
+    near = torch.full((frames, height, width), 1e4)
+    for number in range(1, frames):
         if (number - 1) / fps >= stroke.end:
-            covered[number:] = covered[number - 1]
+            near[number:] = near[number - 1]
             break
         if number / fps > stroke.begin:
-            approach(near, points[number * steps : (number + 1) * steps + 1], 1.3 * radius + 1)
-            covered[number] = coverage(near + edge)
-    return covered, near
+            near[number] = near[number - 1]
+            approach(near[number], points[number * steps : (number + 1) * steps + 1], 1.3 * radius + 1)
+    return coverage(near + (0.14 * radius * grain(height, width) - radius)), near
 
 
 def paint(scene: PainterScene, frames: int, height: int, width: int, fps: float, ink: Ink) -> Tensor:
@@ -158,9 +158,9 @@ def paint(scene: PainterScene, frames: int, height: int, width: int, fps: float,
     radius, tooth = scene.width / 2 * frame.unit, grain(height, width)
     for stroke in scene.strokes:
         covered, near = cover(scene, stroke, frames, height, width, fps)
-        rim = (near / radius).clamp(0, 1) ** 4  # pigment gathers at the edge of a wet stroke
-        tone = (1.03 - 0.13 * rim + 0.045 * tooth)[..., None]
-        canvas.rgb.lerp_(torch.tensor(COLORS[stroke.color]) * tone, 0.95 * ink(covered)[..., None])
+        rim = (near / radius).clamp_(0, 1) ** 4  # pigment gathers at the edge of a wet stroke
+        tone = 1.03 + 0.045 * tooth - 0.13 * rim
+        canvas.rgb.lerp_(torch.tensor(COLORS[stroke.color]) * tone[..., None], 0.95 * ink(covered)[..., None])
     tip, lift, holds = _journey(scene, seconds, frame.extent)
     paints = torch.tensor([COLORS[stroke.color] for stroke in scene.strokes], dtype=torch.float32)[holds]
     draw_brush(canvas, TOOLS[scene.background], tip * frame.unit, lift, paints, scene.width / 2)
@@ -206,7 +206,7 @@ def caption(scene: PainterScene, detail: str = "short") -> str:
         strokes = [_describe(rng, scene, stroke, "painter.stroke") for stroke in scene.strokes]
         listed = ", then ".join(strokes)
         return language.sentence(language.say(rng, "painter.short", strokes=listed, background=background))
-    count = f"{language.word(rng, 'count', str(len(scene.strokes)))} stroke{'s' if len(scene.strokes) > 1 else ''}"
+    count = language.word(rng, "strokes", str(len(scene.strokes)))
     said = [language.say(rng, "painter.long", count=count, background=background)]
     for number, stroke in enumerate(scene.strokes):
         said.append(_describe(rng, scene, stroke, "painter.next" if number else "painter.first"))

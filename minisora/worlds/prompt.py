@@ -7,7 +7,7 @@ from minisora.core.errors import MinisoraError
 from minisora.worlds import WORLDS, Scene, world
 from minisora.worlds.language import WORDS, mentions
 
-GLANCES, TRIES = 16, 400  # scenes of every world to find the right one, then of that one to find the right scene
+GLANCES, TRIES = 12, 120  # scenes of every world to find the right one, then of that one to find the right scene
 
 
 def claims(text: str) -> dict[str, list[str]]:
@@ -19,7 +19,7 @@ def claims(text: str) -> dict[str, list[str]]:
 def scene_for(prompt: str, seed: int = 0, seconds: float = 2.0) -> Scene:
     """The scene that fits a prompt best, of all worlds. A prompt that no world understands is refused."""
     asked = claims(prompt)
-    name = max([w for w in WORLDS if w != "orbit"], key=lambda name: _best(name, asked, seed, seconds, GLANCES)[0])
+    name = max(WORLDS, key=lambda name: _best(name, asked, seed, seconds, GLANCES)[0])
     agreement, scene = _best(name, asked, seed, seconds, TRIES)
     if scene is None or agreement <= 0:
         raise MinisoraError(

@@ -116,10 +116,10 @@ def _meet_alike(alike: Sequence[Solid], camera: Camera, frame: Frame) -> tuple[T
         ((line + 0.5) / (RAYS * frame.unit) - extent / 2) / camera.focal[:, None]
         for line, extent in zip((columns, rows), frame.extent.tolist(), strict=True)
     )
-    axes = [
+    right, down, forward = (
         _turned(axis.expand(len(alike), -1, -1), turns).float() for axis in (camera.right, camera.down, camera.forward)
-    ]
-    ray = directions(*axes, x.float(), y.float())
+    )
+    ray = directions(right, down, forward, x.float(), y.float())
     origin = _turned(camera.position - centres[:, None], turns).float().movedim(-1, 0)
     depth, met = _meet(solid, origin[..., None, None], ray)
     return met, index, pixel, depth, ray, origin
@@ -132,6 +132,11 @@ def _turned(vectors: Tensor, turns: Tensor) -> Tensor:
     return torch.stack([cos * x + sin * y, cos * y - sin * x, z], dim=-1)
 
 
+def _dot(one: Sequence[Tensor] | Tensor, two: Sequence[Tensor] | Sequence[float] | Tensor) -> Tensor:
+    products = [a * b for a, b in zip(one, two, strict=True)]
+    return torch.stack(products).sum(0)
+
+
 def _meet(solid: Solid, origin: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
     """The depth at which rays enter a solid that stands at the origin, and whether they meet it at all.
 
@@ -141,9 +146,9 @@ def _meet(solid: Solid, origin: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
     enter, leave = torch.tensor(-math.inf), torch.tensor(math.inf)
     if solid.kind != "box":
         axes = range(2 if solid.kind == "cylinder" else 3)
-        a = sum(ray[k].square() for k in axes)
-        b = sum(origin[k] * ray[k] for k in axes)
-        c = sum(origin[k].square() for k in axes) - solid.radius**2
+        a = _dot([ray[k] for k in axes], [ray[k] for k in axes])
+        b = _dot([origin[k] for k in axes], [ray[k] for k in axes])
+        c = _dot([origin[k] for k in axes], [origin[k] for k in axes]) - solid.radius**2
         root = (b * b - a * c).sqrt()  # NaN, hence no meeting, where a ray passes by
         enter, leave = (-b - root) / a, (root - b) / a
     for k in {"box": (0, 1, 2), "cylinder": (2,), "sphere": ()}[solid.kind]:
@@ -175,10 +180,11 @@ def _shade(solids: Sequence[Solid], hits: _Hits, sun: tuple[float, float, float]
         normal = _normal(solid, point)
         toward = _turned(torch.tensor([[sun]]), torch.tensor([solid.turn])).flatten().tolist()
         back = ray * ray.square().sum(0).rsqrt()
-        facing = sum(normal[k] * toward[k] for k in range(3))
-        shine = facing - (normal * back).sum(0)  # along the direction halfway between the sun and the eye
-        half = 2 - 2 * sum(back[k] * toward[k] for k in range(3))  # that direction's squared length
+        facing = _dot(normal, toward)
+        shine = facing - _dot(normal, back)  # along the direction halfway between the sun and the eye
+        half = 2 - 2 * _dot(back, toward)  # that direction's squared length
         gloss = 34 * (shine.clamp_min(0).square() / half).pow(16)
-        light = (0.66 + 0.08 * normal[2] + 0.38 * facing.clamp_min(0)) * (0.86 + (point[2] + solid.half).clamp_max(0.14))
+        height = point[2] + solid.half
+        light = (0.66 + 0.08 * normal[2] + 0.38 * facing.clamp_min(0)) * (0.86 + height.clamp_max(0.14))
         colors.index_copy_(1, mine, torch.stack([channel * light + gloss for channel in solid.paint]))
     return colors

@@ -32,10 +32,11 @@ def _corners(*points: tuple[float, float]) -> Tensor:
 
 
 def _polar(turns: float, first: float, last: float) -> Tensor:
-    """An arc of so many turns, clockwise from the top, from one radius to another."""
+    """An arc of so many turns, clockwise from the top, from one radius to another, in the middle of its box."""
     share = torch.linspace(0, 1, 65, dtype=torch.float64)[:, None]
     angle = 2 * math.pi * turns * share
-    return (first + (last - first) * share) * torch.cat([angle.sin(), -angle.cos()], dim=1)
+    points = (first + (last - first) * share) * torch.cat([angle.sin(), -angle.cos()], dim=1)
+    return points - (points.amin(0) + points.amax(0)) / 2
 
 
 _X = torch.linspace(-1, 1, 65, dtype=torch.float64)
