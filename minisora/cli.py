@@ -14,6 +14,7 @@ from minisora.core.errors import MinisoraError
 
 app = tyro.extras.SubcommandApp()
 data = tyro.extras.SubcommandApp()
+SAMPLES = Path("data/worlds")
 
 
 @app.command
@@ -27,39 +28,41 @@ def info() -> None:
 
 @data.command
 def make(
-    folder: Annotated[Path, arg(help="Where the samples and their manifest go.")] = Path("data/worlds"),
+    folder: Annotated[Path, arg(help="Where the samples, their sheet and their manifest go.")] = SAMPLES,
     clips: Annotated[int, arg(help="Clips of each world.")] = 72,
 ) -> None:
     """Render the bundled samples of every world, and write their manifest."""
-    from minisora.data.bundle import make as make_bundle
+    from minisora.data import bundle
+    from minisora.data.datasets import WorldClips
     from minisora.viz.sheets import write_sheet
+    from minisora.worlds import WORLDS
 
-    if clips < 1:
-        raise MinisoraError(f"a sample of {clips} clips is none: ask for 1 or more")
-    for name, entry in make_bundle(folder, clips)["files"].items():
+    if not 1 <= clips <= 10_000:
+        raise MinisoraError(f"{clips} clips of each world are not a sample: ask for 1 to 10000")
+    for name, entry in bundle.make(folder, clips)["files"].items():
         print(f"{folder / name}: {entry['clips']} clips, {entry['bytes'] / 2**20:.2f} MiB")
-    print(f"{write_sheet(folder / 'sheet.png')}: one clip of every world")
+    one_of_each = [WorldClips(name, 1, seed=7, sizes=["17x128x128"])[0] for name in WORLDS]
+    print(f"{write_sheet(folder / 'sheet.png', one_of_each, height=128)}: one clip of every world")
 
 
 @data.command
 def show(
-    world: Annotated[Positional[str], arg(metavar="WORLD", help="shapes, physics, occlusion, orbit, painter or craft.")] = "shapes",
-    prompt: Annotated[str, arg(help="Show what these words ask for, instead of seeds of a world.")] = "",
+    world: Annotated[Positional[str], arg(metavar="WORLD", help="One of the six toy worlds.")] = "shapes",
+    prompt: Annotated[str, arg(help="Show what these words ask for, and not a world's seeds.")] = "",
     seed: Annotated[int, arg(help="The first seed.")] = 0,
     count: Annotated[int, arg(help="How many clips.")] = 4,
     size: Annotated[str, arg(help="frames x height x width.")] = "17x128x128",
     fps: Annotated[float, arg(help="Frames a second.")] = 8.0,
     detail: Annotated[str, arg(help="Which caption: short or descriptive.")] = "short",
-    out: Annotated[Path, arg(help="The first clip goes here (.mp4, .gif or .png); all of them beside it as a sheet.")] = Path("out/show.mp4"),
+    out: Annotated[Path, arg(help="Video file: .mp4, .gif or .png; a sheet goes beside it.")] = Path("out/show.mp4"),
 ) -> None:
-    """Clips of a toy world, as a video and as a sheet of their frames."""
+    """Clips of a toy world: the first as a video, all of them as a sheet of their frames."""
     from minisora.data.clip import parse_size
     from minisora.data.datasets import rendered
     from minisora.data.video_io import write_video
-    from minisora.viz.sheets import png, sheet
-    from minisora.worlds import world as world_of
+    from minisora.viz.sheets import write_sheet
+    from minisora.worlds import world as world_named
     from minisora.worlds.prompt import scene_for
-    from minisora.core.checkpoint import written_beside
 
     shape = parse_size(size)
     seconds = min(120.0, max(1.0, (shape[0] - 1) / fps))
@@ -67,29 +70,27 @@ def show(
         raise MinisoraError(f"{count} clips cannot be shown: ask for 1 to 64")
     if prompt:
         scenes = [scene_for(prompt, seed, seconds)]
-        print(f"No model is bundled yet: the toy world '{scenes[0].world}' renders this clip; no network has generated it.")
+        print(f"No model is bundled yet: the toy world '{scenes[0].world}' renders this clip, no network does.")
     else:
-        scenes = [world_of(world).sample(seed + number, seconds) for number in range(count)]
+        scenes = [world_named(world).sample(seed + number, seconds) for number in range(count)]
     clips = [rendered(scene, shape, fps, detail) for scene in scenes]
     write_video(out, clips[0])
-    page = out.with_name(f"{out.stem}-sheet.png")
-    with written_beside(page) as draft:
-        draft.write_bytes(png(sheet(clips)))
-    for scene, clip in zip(scenes, clips, strict=True):
-        print(f"{scene.world} {scene.seed}: {clip.caption}")
-    print(f"\nvideo  {out}  ({clips[0].size} at {fps:g} frames a second)\nsheet  {page}")
+    page = write_sheet(out.with_name(f"{out.stem}-sheet.png"), clips)
+    for clip in clips:
+        print(f"{clip.source}: {clip.caption}")
+    print(f"video: {out.resolve()} ({clips[0].size} at {fps:g} frames a second)\nsheet: {page.resolve()}")
 
 
 @data.command
-def check(folder: Annotated[Path, arg(help="The folder with the manifest.")] = Path("data/worlds")) -> None:
+def check(folder: Annotated[Path, arg(help="The folder with the manifest.")] = SAMPLES) -> None:
     """Hold the bundled samples against their manifest, and every clip against the scene that it shows."""
-    from minisora.data.bundle import check as check_bundle
+    from minisora.data import bundle
 
-    for line in check_bundle(folder):
+    for line in bundle.check(folder):
         print(line)
 
 
-app.command(data, name="data", help="Toy worlds and bundled samples: make, show, check.")
+app.command(data, name="data", help="The toy worlds and the bundled samples: make, show, check.")
 
 
 def main() -> None:

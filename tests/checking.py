@@ -1,6 +1,6 @@
 """How a checker is itself checked: its share of yes on real clips, and of no on clips that must fail.
 
-    python -m tests.checking [--clips 500] [--sizes 17x64x64 17x72x128] [WORLD …]     prints the whole table
+python -m tests.checking [--clips 500] [--sizes 17x64x64 17x72x128] [WORLD …]     prints the whole table
 """
 
 import argparse

@@ -16,7 +16,8 @@ from minisora.core.errors import MinisoraError
 from tests.hostile import mutate, read_all
 
 TENSORS = {
-    "weight": torch.randn(8, 8), "half": torch.randn(5).bfloat16(), "count": torch.tensor(3), "empty": torch.zeros(0, 4),
+    "weight": torch.randn(8, 8), "half": torch.randn(5).bfloat16(),
+    "count": torch.tensor(3), "empty": torch.zeros(0, 4),
 }  # fmt: skip
 READ = """
 from minisora.core.checkpoint import load_tensors

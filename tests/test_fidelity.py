@@ -11,6 +11,7 @@ from minisora.worlds.language import WORDS
 from minisora.worlds.scene import Frame
 from tests.checking import agreement
 
+
 @pytest.mark.slow
 def test_most_clips_of_the_tiny_preset_can_be_read():
     assert agreement("shapes", 300, (9, 32, 32)) >= 0.95

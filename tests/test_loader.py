@@ -1,5 +1,6 @@
 """The loader's order is a pure function of seed and step, and workers change nothing but the speed."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -44,19 +45,20 @@ def numbers(clips: list[Clip]) -> list[int]:
     return [int(clip.caption) for clip in clips]
 
 
-@given(st.integers(1, 3000), st.text(max_size=5))
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 600), st.text(max_size=5))
 def test_a_shuffle_puts_every_number_in_one_place(length: int, key: str) -> None:
     assert sorted(shuffled(index, length, key) for index in range(length)) == list(range(length))
 
 
 def test_a_shuffle_is_thorough_and_needs_no_memory() -> None:
-    """Where a number lands is near uniform over keys, neighbors part, and a very long set costs no more than a short one."""
+    """Where a number lands is near uniform over keys, and a very long set costs no more than a short one."""
     places = Counter(shuffled(3, 10, f"0/{epoch}") for epoch in range(5000))
     assert len(places) == 10 and all(abs(count - 500) < 120 for count in places.values())
     pairs = Counter((shuffled(0, 5, f"0/{epoch}"), shuffled(1, 5, f"0/{epoch}")) for epoch in range(5000))
     assert len(pairs) == 20 and all(abs(count - 250) < 90 for count in pairs.values())
     order = [shuffled(index, 1000, "7/0") for index in range(1000)]
-    assert sum(abs(one - two) < 50 for one, two in zip(order, order[1:], strict=False)) < 150
+    assert sum(abs(one - two) < 50 for one, two in itertools.pairwise(order)) < 150
     assert 0 <= shuffled(123, 10**15, "7/0") < 10**15
 
 
@@ -86,20 +88,22 @@ def test_any_step_can_be_asked_for_directly() -> None:
 
 
 def test_workers_give_the_same_clips_in_the_same_order() -> None:
-    prepare = partial(_fit, sizes=("5x24x24", "1x32x16"))
+    prepare = partial(_fitted, sizes=("9x32x32", "1x24x16"))
     worlds = WorldClips("shapes", 9, sizes=["9x32x32", "1x32x20"])
     alone, helped = (Loader(worlds, 3, 1, workers=workers, prepare=prepare) for workers in (0, 2))
+    kept = 0
     for one, two in zip(alone.batches(2, 9), helped.batches(2, 9), strict=True):
         for here, there in zip(one, two, strict=True):
             assert torch.equal(here.frames, there.frames) and here.caption == there.caption
-    plain = next(Loader(worlds, 3, 1, workers=1).batches(2))  # the state crosses over, too
-    for here, there in zip(Loader(worlds, 3, 1).batch(2), plain, strict=True):
-        assert here.state is not None and there.state is not None
-        assert torch.equal(here.state.tracks, there.state.tracks) and here.state.things == there.state.things
-        there.frames.add_(1)  # it can be written to
+            there.frames.add_(1)  # it can be written to
+            if here.state is not None and there.state is not None:
+                kept += 1
+                assert torch.equal(here.state.tracks, there.state.tracks) and here.state.things == there.state.things
+            assert (here.state is None) == (there.state is None)
+    assert kept > 5
 
 
-def _fit(clip: Clip, seed: int, sizes: tuple[str, ...]) -> Clip:
+def _fitted(clip: Clip, seed: int, sizes: tuple[str, ...]) -> Clip:
     return fit(clip, sizes, seed=seed)
 
 
@@ -116,6 +120,7 @@ def test_an_error_in_a_worker_comes_out_in_its_place_and_a_dead_worker_does_not_
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
     """The parent is killed outright while its worker is waiting for more to do."""
     script = tmp_path / "parent.py"
@@ -123,7 +128,8 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
         "import os, multiprocessing\nfrom minisora.data.loader import Loader\nfrom tests.test_loader import Numbers\n"
         "if __name__ == '__main__':\n"
         "    batches = Loader(Numbers(100), 2, workers=1).batches()\n    next(batches)\n"
-        "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n    os.kill(os.getpid(), 9)\n"
+        "    print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env, timeout=120)

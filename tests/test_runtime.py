@@ -57,7 +57,8 @@ def test_the_learning_rate_rises_holds_and_falls():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"rate": -1}, {"batch": 10, "accumulate": 3}, {"ema": 1.0}, {"decay": 2}, {"rate": float("nan")}]
+    "wrong",
+    [{"steps": 0}, {"rate": -1}, {"batch": 10, "accumulate": 3}, {"ema": 1.0}, {"decay": 2}, {"rate": float("nan")}],
 )
 def test_an_impossible_recipe_is_refused(wrong: dict):
     with pytest.raises(MinisoraError, match="recipe"):

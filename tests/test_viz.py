@@ -1,4 +1,4 @@
-"""Pictures: sheets hold what they claim, players carry a playable video, a still for where it cannot play, and words."""
+"""Pictures: sheets hold what they claim; players carry a video, a still for where it cannot play, and words."""
 
 import base64
 import io

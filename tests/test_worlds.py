@@ -26,7 +26,7 @@ def test_any_size_gives_frames_and_truth_of_that_size(name: str, seed: int, size
     assert frames.dtype == torch.uint8 and frames.shape == (*size, 3)
     assert truth.tracks.shape == (len(truth.things), size[0], 2) and truth.visible.shape == truth.tracks.shape[:2]
     assert truth.tracks.dtype == truth.visible.dtype == torch.float64 and truth.tracks.isfinite().all()
-    assert 0 <= truth.visible.min() and truth.visible.max() <= 1
+    assert truth.visible.min() >= 0 and truth.visible.max() <= 1
     assert frames.float().std() > 2, "there is something to see"
 
 

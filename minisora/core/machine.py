@@ -21,7 +21,7 @@ def describe() -> dict[str, str]:
     device = pick_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     missing = {extra: [m for m in modules if not importlib.util.find_spec(m)] for extra, modules in EXTRAS.items()}
-    wanting = [f'pip install "minisora[{extra}]" for {", ".join(names)}' for extra, names in missing.items() if names]
+    wanting = [f'pip install -e ".[{extra}]" for {", ".join(names)}' for extra, names in missing.items() if names]
     return {
         "minisora": f"{__version__} on Python {platform.python_version()}, {platform.system()}",
         "libraries": ", ".join(f"{library} {importlib.metadata.version(library)}" for library in LIBRARIES),

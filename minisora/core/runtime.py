@@ -17,13 +17,13 @@ def pick_device(name: str = "auto") -> torch.device:
     kind, _, index = name.partition(":")
     check_choice("device", kind, ("auto", "cpu", "cuda", "mps"))
     available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
-    if index and not index.isdigit() or int(index or 0) >= available:
+    if (index and not index.isdigit()) or int(index or 0) >= available:
         raise MinisoraError(f"device {name} is not here: {available} of kind {kind} found; use --device auto")
     return torch.device(name)
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether bf16 matrix products are faster than fp32 ones: on CUDA since Ampere, on CPUs with instructions for it."""
+    """Whether bf16 matrix products are faster than fp32 ones: on CUDA since Ampere, on CPUs that know them."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""The bundled data: a sample of every world as parquet with mp4 bytes and captions, and a manifest to hold it against."""
+"""The bundled data: a sample of every world as parquet with mp4 bytes and captions, and its manifest."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +42,7 @@ def make(folder: Path = FOLDER, clips: int = 72) -> dict[str, Any]:
             "sha256": sha256(path),
             "clips": clips,
             "licence": LICENSE,
-            "made": f"rendered by minisora {__version__} as WorldClips('{name}', {clips}, seed={SEED}), encoded as H.264",
+            "made": f"rendered by minisora {__version__}, WorldClips('{name}', {clips}, {SEED}), then H.264",
             "command": COMMAND,
         }
     manifest = {"files": entries, "versions": _versions()}
@@ -81,13 +81,15 @@ def check(folder: Path = FOLDER) -> Iterator[str]:
         raise MinisoraError(f"{folder / 'manifest.json'} lists no files: remake it with '{COMMAND}'")
     found = {path.name for path in folder.glob("*.parquet")}
     if stray := sorted(found ^ files.keys()):
-        raise MinisoraError(f"{folder}: {', '.join(stray)} is listed and missing, or not listed: remake with '{COMMAND}'")
+        raise MinisoraError(
+            f"{folder}: {', '.join(stray)} is listed and missing, or not listed: remake with '{COMMAND}'"
+        )
     for name, entry in files.items():
         path = folder / name
         if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
             raise MinisoraError(f"{path} is not the file that the manifest lists: remake it with '{COMMAND}'")
         farthest = max(_distances(path, sample(path.stem, entry["clips"])))
-        yield f"{name}: {entry['clips']} clips, {entry['bytes'] / 2**20:.2f} MiB, at most {farthest:.1f} grey levels off"
+        yield f"{name}: {entry['clips']} clips, {entry['bytes'] / 2**20:.2f} MiB, {farthest:.1f} grey levels off at most"
 
 
 def _distances(path: Path, fresh: WorldClips) -> Iterator[float]:

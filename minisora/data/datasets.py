@@ -5,7 +5,7 @@ The others are a folder of videos (folder.py) and Hugging Face data sets (hub.py
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -62,6 +62,9 @@ class WorldClips:
 
     def __len__(self) -> int:
         return self.count
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Clip:
         check_index(index, self.count)

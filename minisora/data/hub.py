@@ -60,6 +60,9 @@ class HubClips:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[index] for index in range(len(self)))
+
     def __getitem__(self, index: int) -> Clip:
         return first_sound(self._read, index, len(self.table), self.broken, self._warned)
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 import itertools
 import multiprocessing
+import multiprocessing.context
 import os
 import pickle
 import signal
@@ -29,7 +30,7 @@ from minisora.data.clip import Clip
 from minisora.data.datasets import Dataset
 
 AHEAD = 2  # batches under way for each worker
-ROUNDS = 4
+ROUNDS = 6
 
 
 def shuffled(index: int, length: int, key: str) -> int:
@@ -38,7 +39,7 @@ def shuffled(index: int, length: int, key: str) -> int:
     A Feistel network is a shuffle of all numbers of so many bits: each round mixes one half into the other, which can
     be undone whatever the mixing does. A number that lands beyond the length goes through again, until it does not.
     """
-    bits = max(2, (length - 1).bit_length())
+    bits = max(5, (length - 1).bit_length())  # of fewer bits, six rounds do not make an even shuffle
     while True:
         low, high = bits // 2, bits - bits // 2
         for turn in range(ROUNDS):
@@ -101,11 +102,10 @@ class Loader:
     def _ahead(self, steps: Iterable[int]) -> Iterator[list[Clip]]:
         """The same batches in the same order, each made by some worker before it is asked for.
 
-        Workers are fresh processes, since a fork would copy locks that other threads hold. An error in one comes out
-        here, in its batch's place.
+        An error in a worker comes out here, in its batch's place.
         """
         _check_portable(self.prepare)
-        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _begin, (self,))
+        pool = ProcessPoolExecutor(self.workers, _fresh_processes(), _begin, (self,))
         waiting: deque[Future[bytes]] = deque()
         try:
             for step in steps:
@@ -121,6 +121,15 @@ class Loader:
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _fresh_processes() -> multiprocessing.context.BaseContext:
+    """Workers are not forked from here, where other threads may hold locks, but from a process that only imports."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _check_portable(prepare: object) -> None:

@@ -23,13 +23,14 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from minisora.core.errors import MinisoraError
+from minisora.data.boxes import container_of
 from minisora.data.clip import Clip, parse_size
 from minisora.data.facts import LIMITS, Facts, Limits, exact_rate, finish, read_facts, write_facts
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg"
 CODECS = ("h264", "hevc", "av1", "libdav1d", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "theora")
-# Opening without any decoder is quicker, and no frame is made before its size was looked at.
-OPENING = {"format_whitelist": CONTAINERS, "codec_whitelist": "none", "protocol_whitelist": "none"}
+# Opening without any decoder is quicker, and no frame is made before its size was looked at. Edit lists may multiply
+# the frames of a file at will, so they are only used for where it begins.
+OPENING = {"codec_whitelist": "none", "protocol_whitelist": "none", "advanced_editlist": "0"}
 BEST = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 BT709 = 1  # matrix, primaries and transfer; written into the file so that every player shows the same colors
 SLACK = 1000  # packets beyond the number of frames: sound, and data that gives no picture
@@ -112,9 +113,8 @@ def probe_mp4(data: bytes | BinaryIO, name: str = "the video") -> Facts:
 def _opened(data: bytes | BinaryIO, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its first stream of pictures. Whatever goes wrong inside is told in one line."""
     file = io.BytesIO(data) if isinstance(data, bytes) else data
-    kind = "mp4" if file.read(8)[4:] == b"ftyp" else None  # the other kinds take longer to be found out
-    file.seek(0)
     try:
+        kind = container_of(file, name)
         with av.open(file, "r", kind, options=OPENING, metadata_errors="replace") as container:
             stream = next((stream for stream in container.streams.video if stream.codec_context is not None), None)
             if stream is None:

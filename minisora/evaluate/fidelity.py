@@ -50,7 +50,7 @@ class Reading:
 
 
 def check(frames: Tensor, scene: ShapesScene, fps: float = 8.0) -> Report:
-    """Compare what a clip shows with what the scene's caption asks for. A clip too short to move makes no motion claim."""
+    """Compare what a clip shows with what the scene's caption asks for; an image makes no claim about motion."""
     reading = read(frames, fps)
     asked = [tuple(getattr(thing, name) for name in ATTRIBUTES) for thing in scene.things]
     seen = [tuple(getattr(thing, name) for name in ATTRIBUTES) for thing in reading.things]

@@ -23,7 +23,7 @@ from minisora.worlds.space import Camera
 
 POINTS = 6  # fewer do not tell a rigid scene from a loose one
 PRESENT = 0.8  # of the frames, in which a solid must be found
-LEAST = 1.2 / 64**2  # of the short side squared: a patch, counted by how solid it is, must be larger
+LEAST = 4.5 / 64**2  # of the short side squared: smaller patches are not looked at
 HIDDEN = 0.3  # a solid of which a smaller share is seen counts as hidden
 LIMIT = 0.6  # pixels of a picture whose short side is 64: reprojection error of a rigid scene
 NOISE = 0.5 / 64  # short sides: how well a solid's place is measured, against how well its height is known
@@ -81,11 +81,11 @@ def follow(frames: Tensor, colors: Sequence[str]) -> tuple[Tensor, Tensor]:
         strength = vivid * (2 / (max(COLORS[color]) - min(COLORS[color])))
         mask = (index == list(COLORS).index(color)) & (strength > 0.7)
         share = avg_pool2d(mask[:, None].float(), 2 * around + 1, 1, around)[:, 0].numpy()
-        best = torch.full((t,), LEAST * frame.unit**2)
+        best = torch.zeros(t)
         for moment, blob in components(mask, strength.clamp(0, 1)):
             # The seam along which two other colors blend into this one is thin: little of it lies around its middle.
             score = blob.area * float(share[moment, int(blob.y), int(blob.x)]) ** 2
-            if score > best[moment]:
+            if score > best[moment] and blob.area > LEAST * frame.unit**2:
                 best[moment] = score
                 measured[number, moment] = torch.tensor([blob.x, blob.y, blob.area], dtype=torch.float64)
     area = measured[..., 2]

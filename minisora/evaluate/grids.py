@@ -38,9 +38,9 @@ class Reading:
 
 
 def read(frames: Tensor, fps: float = 8.0) -> Reading:
-    """The grid and the player in the frames nearest to the moments between actions."""
+    """The grid and the player in the first frame after each action is over."""
     last = int((len(frames) - 1) / fps * BEATS + 1e-9)
-    moments = (torch.arange(last + 1) * fps / BEATS).round().long().clamp_max(len(frames) - 1).unique()
+    moments = (torch.arange(last + 1) * fps / BEATS - 1e-9).ceil().long().clamp(0, len(frames) - 1).unique()
     video = frames[moments].float()
     plan = layout(*video.shape[1:3])
     grids = _tiles(video)

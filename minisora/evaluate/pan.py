@@ -28,8 +28,10 @@ def follow_camera(frames: Tensor) -> Tensor:
     (m0, i0, s0), (m1, i1, s1) = ([part[:-1] for part in spectra], [part[1:].conj() for part in spectra])
     overlap = torch.fft.irfft((m1 * m0).sum(1), n=2 * width)
     square = torch.fft.irfft((s1 * m0 + m1 * s0 - 2 * i1 * i0).sum(1), n=2 * width)
-    error = (square / overlap.clamp_min(1))[:, torch.arange(-most, most + 1)]  # (t - 1, shifts)
-    best = error.argmin(1).clamp(1, 2 * most - 1)[:, None]
+    shifts = torch.arange(-most, most + 1)
+    error = (square / overlap.clamp_min(1))[:, shifts]  # (t - 1, shifts)
+    doubt = 0.02 * gray.var()  # where rows of landmarks fit twice, the camera turned less far
+    best = ((error + doubt) * (1 + shifts.abs() / most)).argmin(1).clamp(1, 2 * most - 1)[:, None]
     low, middle, high = (error.gather(1, best + step).squeeze(1) for step in (-1, 0, 1))
     bend = (low - 2 * middle + high).clamp_min(1e-6)  # a parabola through three shifts has its foot between them
     steps = best.squeeze(1) - most + ((low - high) / (2 * bend)).clamp(-0.5, 0.5)

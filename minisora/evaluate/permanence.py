@@ -42,11 +42,12 @@ def check(frames: Tensor, scene: OcclusionScene, fps: float = 8.0) -> Report:
         return Report(claims)
     start, end = absences[0]
     before, after = sight.whole_frames(0, start), sight.whole_frames(end, [*absences, (len(frames),)][1][0])
-    claims["returns"] = len(after) > 0 and absences[-1][1] < len(frames)
-    if not claims["returns"]:
+    claims["returns"] = bool((sight.share[end:] > 0.6).any()) and absences[-1][1] < len(frames)
+    if not (claims["returns"] and len(before)):
         return Report(claims, {"hidden frames": end - start})
-    claims["color"] = float((_mean_color(frames, sight, before) - _mean_color(frames, sight, after)).norm()) < 40
-    claims["shape"] = all(_shape(sight, side) == thing.shape for side in (before, after))
+    if len(after):
+        claims["color"] = float((_mean_color(frames, sight, before) - _mean_color(frames, sight, after)).norm()) < 40
+        claims["shape"] = all(_shape(sight, side) == thing.shape for side in (before, after))
     judge = _judge_wall if scene.kind == "wall" else _judge_camera
     verdict, measures = judge(frames, scene, sight, absences)
     for other in scene.things[1:]:  # it can be seen while the first thing cannot

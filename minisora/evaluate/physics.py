@@ -1,12 +1,10 @@
-"""Is the law kept? Balls are tracked by color, their tracks are cut into lawful pieces, and every frame is foretold.
+"""Is the law kept? In the physics world balls are tracked by color, and their motion is held against the captioned law.
 
-A piece is a stretch of even acceleration. From each piece's position and speed the law foretells the next two frames,
-through bounces, walls and collisions, and that is held against what is seen. Lengths are pixels of a picture whose
-short side is 64, times are frames, so that errors read the same at any size.
+Free flight with the place's gravity and bounces, rolling with or without friction, elastic collisions, the exact
+pendulum: `pieces.py` does the comparing. Lengths are pixels of a picture whose short side is 64, times are frames.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,35 +13,17 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from minisora.evaluate.blobs import Blob, find_blobs
+from minisora.evaluate.pieces import ALIKE, PIXELS, SLACK, Foretell, Law, Motion, hold, impacts_near, near
 from minisora.evaluate.report import Control, Report
-from minisora.worlds import laws, places, physics
+from minisora.worlds import laws, physics, places
 from minisora.worlds.language import COLORS
 from minisora.worlds.physics import FRICTION, PIVOT, RADIUS, RESTITUTION, ROD, PhysicsScene
 from minisora.worlds.scene import Frame, clock, dice, reflect
 
-PIXELS = 64.0  # the short side, as lengths are counted here
 GLOSS = (-0.027, -0.037)  # in radii: the shine and shade of a ball move the middle of its vividness a little
-NOISE = 0.15  # how well a ball's centre is known, in such pixels
-BREAK = 2.0  # what one more piece must save, in squared pixels, to be worth it
-SLACK, SHARE = 1.5, 0.15  # lawful: an error within SLACK pixels and SHARE of the way that is foretold
 SOLID = 0.5  # what of a ball's disc is at least as vivid as its color: shaded balls have 0.7, blurred ones less
 JUMP = 8.0  # an error that no inexact motion explains
-ALIKE = 0.28  # an acceleration this close to the law's is the law's; 1.7 or 1 / 1.7 times as much is not
 FEWEST = 5  # frames: with fewer, motion cannot be judged
-
-# The law: from positions (n,) and speeds (n,) at one time to the positions (n, k) at `ahead` (k,) frames later.
-Foretell = Callable[[np.ndarray, np.ndarray, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Motion:
-    """Movement along one axis, cut into pieces and held against a law."""
-
-    position: np.ndarray  # (n, t) as fitted
-    speed: np.ndarray  # (n, t)
-    error: np.ndarray  # (t - 1,) how far the next frame is from what was foretold, for the worst of the things
-    lawful: bool
-    acceleration_error: float
 
 
 @dataclass(frozen=True)
@@ -130,8 +110,10 @@ def _fly(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
         return laws.bounce(ahead, max(float(height[0]), 0.0), float(up[0]), stage.pull, restitution)[None]
 
     height, x = stage.floor - stage.radii[0] - tracks[:, :, 1], tracks[:, :, 0]
-    down = _hold(height, (-stage.pull, 0.0), _impacts(height, SLACK + stage.pull), fall, scale=stage.pull, rest=3.0)
-    across = _hold(x, (0.0,), _impacts(_walls(x, stage), SLACK), _between_walls(stage, 0.0), scale=stage.pull)
+    falling = Law((-stage.pull, 0.0), fall, scale=stage.pull, rest=3.0)
+    down = hold(height, falling, impacts_near(height, SLACK + stage.pull))
+    flying = Law((0.0,), _between_walls(stage, 0.0), scale=stage.pull)
+    across = hold(x, flying, impacts_near(_walls(x, stage), SLACK))
     if stage.scene.event == "drop":
         return [down, across], bool(np.ptp(height) > 5 and np.ptp(x) < 4 and down.speed[0, :2].max() < 1)
     return [down, across], bool(np.ptp(height) > 5 and across.speed[0, :2].min() > 0.3)
@@ -142,8 +124,8 @@ def _roll(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
     x, frames = tracks[:, :, 0], tracks.shape[1]
     friction = FRICTION * stage.pull
     braking = friction if stage.scene.pace == "slowing" else 0.0
-    choices = (-braking, braking, 0.0) if braking else (0.0,)
-    across = _hold(x, choices, _impacts(_walls(x, stage), SLACK), _between_walls(stage, braking), scale=friction)
+    law = Law((-braking, braking, 0.0) if braking else (0.0,), _between_walls(stage, braking), scale=friction)
+    across = hold(x, law, impacts_near(_walls(x, stage), SLACK))
     ahead = torch.arange(frames, dtype=torch.float64)
 
     def left(numbers: np.ndarray) -> np.ndarray:
@@ -152,15 +134,10 @@ def _roll(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
 
     start = [across.position[0, 0], across.speed[0, 0], braking]
     error = abs(float(least_squares(left, start, max_nfev=20).x[2]) - braking)
-    lawful = across.lawful and error < _near(friction, frames**5)
+    lawful = across.lawful and error < near(friction, frames**5)
     grounded = np.abs(stage.floor - stage.radii[0] - tracks[:, :, 1]).max() < 3
     happened = bool(grounded and across.speed[0, :2].min() > 0.3)
     return [replace(across, lawful=lawful, acceleration_error=error)], happened
-
-
-def _near(acceleration: float, weight: float) -> float:
-    """How far an acceleration may be off: a share of itself, and what noise does to a fit through n frames, n⁵ = weight."""
-    return ALIKE * acceleration + 2 * NOISE * math.sqrt(720 / max(weight, 1))
 
 
 def _walls(x: np.ndarray, stage: Stage) -> np.ndarray:
@@ -194,7 +171,7 @@ def _collide(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
     x = tracks[:, :, 0]
     apart = x[1] - x[0] - r - s
     walls = _walls(x, stage)[[0, -1]]
-    motion = _hold(x, (0.0,), _impacts(np.stack([*walls, apart]), SLACK), meet, scale=2.0)
+    motion = hold(x, Law((0.0,), meet, scale=2.0), impacts_near(np.stack([*walls, apart]), SLACK))
     grounded = np.abs(stage.floor - np.array([[r], [s]]) - tracks[:, :, 1]).max() < 3
     first, second = motion.speed[:, :2].mean(1)
     asked = abs(second) < 0.8 if stage.scene.meeting == "rest" else second < -0.3
@@ -211,138 +188,25 @@ def _swing(tracks: np.ndarray, stage: Stage) -> tuple[list[Motion], bool]:
 
     def arc(numbers: np.ndarray) -> np.ndarray:
         amplitude, since, strength = numbers
-        return laws.swing(ahead + since, amplitude, length, stage.pull * max(strength, 0.01)).numpy()
+        return laws.swing(ahead + since, amplitude, length, stage.pull * strength).numpy()
 
-    widest = max(float(np.abs(angle).max()), 0.05)
-    period = laws.swing_period(min(widest, 2.0), length, stage.pull)
-    starts = [np.array([min(widest, 2.0), period * phase / 12, 1.0]) for phase in range(12)]
-    start = min(starts, key=lambda numbers: ((arc(numbers) - angle) ** 2).sum())
-    bounds = ([0.0, -period, 0.05], [3.0, 2 * period, 20.0])
-    free = least_squares(lambda numbers: (arc(numbers) - angle) * length, start, bounds=bounds).x
-    bound = least_squares(
-        lambda numbers: (arc(np.append(numbers, 1.0)) - angle) * length,
-        start[:2],
-        bounds=([0.0, -period], [3.0, 2 * period]),
+    widest = min(max(float(np.abs(angle).max()), 0.05), 2.0)
+    period = laws.swing_period(widest, length, stage.pull)
+    phases = [np.array([widest, period * phase / 12, 1.0]) for phase in range(12)]
+    start = min(phases, key=lambda numbers: ((arc(numbers) - angle) ** 2).sum())
+    low, high = [0.0, -period, 0.05], [3.0, 2 * period, 20.0]
+    strength = least_squares(lambda free: (arc(free) - angle) * length, start, bounds=(low, high)).x[2]
+    held = least_squares(
+        lambda free: (arc(np.append(free, 1.0)) - angle) * length, start[:2], bounds=(low[:2], high[:2])
     ).x
-    lawful_angle = arc(np.append(bound, 1.0))
-    ideal = length * np.stack([np.sin(lawful_angle), np.cos(lawful_angle)])
-    off = np.stack([right, below]) - ideal
+    ideal = arc(np.append(held, 1.0))
+    off = np.stack([right - length * np.sin(ideal), below - length * np.cos(ideal)])
     error = np.hypot(*np.diff(off, axis=1))
     keeps = abs(np.median(radius) / length - 1) < 0.08 and np.ptp(radius) < 4
-    lawful = abs(free[2] - 1) < ALIKE and np.hypot(*off).max() < 2 * SLACK and keeps
-    acceleration = abs(free[2] - 1) * stage.pull * math.sin(min(widest, 1.5))
+    lawful = abs(strength - 1) < ALIKE and np.hypot(*off).max() < 2 * SLACK and keeps
+    acceleration = abs(strength - 1) * stage.pull * math.sin(min(widest, 1.5))
     motion = Motion(angle[None], np.diff(angle)[None], error, bool(lawful), float(acceleration))
     return [motion], bool(np.ptp(angle) > 0.12 and keeps)
-
-
-def _hold(
-    track: np.ndarray,
-    choices: tuple[float, ...],
-    impacts: np.ndarray,
-    foretell: Foretell,
-    scale: float,
-    rest: float = math.inf,
-) -> Motion:
-    """Cut a track (n, t) into pieces of lawful acceleration, foretell every frame from the ones before, and compare.
-
-    `choices` are the accelerations that the law knows, its own first, and `impacts` (t - 1,) says where pieces may end.
-    `scale` is the acceleration against which an error counts as small. A thing that lies still must lie below `rest`.
-    """
-    pieces = _cut(track, choices, impacts)
-    position, speed = np.zeros_like(track), np.zeros_like(track)
-    lawful, errors, weights = True, [], []
-    for piece, acceleration in pieces:
-        position[:, piece], speed[:, piece] = _fit(track[:, piece], acceleration)
-        length, pace = piece.stop - piece.start, speed[:, piece].mean(1)
-        if acceleration == 0 and choices[0] != 0:
-            lawful &= length < 3 or bool(np.abs(pace).max() < 1 and position[:, piece].max() < rest)
-        elif length >= 3:
-            lawful &= length < 6 or -acceleration not in choices or bool((pace * acceleration).max() <= 0)
-            bend = 2 * np.polyfit(np.arange(length), track[:, piece].T, 2)[0]
-            errors.append(float(np.abs(bend - acceleration).max()))
-            weights.append(length**5)
-    bend = float(np.average(errors, weights=weights)) if errors else scale
-    lawful &= bend < _near(scale, sum(weights))
-    error = _foretold(track, position, speed, foretell)
-    way = np.abs(speed).max(0)[:-1, None] * np.array([1, 2])
-    if (error > SLACK + SHARE * way).any():  # impacts may come too fast for pieces: try the whole track at once
-        whole = _shoot(track, np.concatenate([position[:, 0], speed[:, 0]]), foretell)
-        followed = bool(np.abs(whole).max() < SLACK)
-        if followed and choices[0] == 0:  # then no acceleration is left to be found in pieces
-            lawful, bend = True, float(np.abs(2 * np.polyfit(np.arange(whole.shape[1]), whole.T, 2)[0]).max())
-        lawful &= followed
-        error = np.abs(np.diff(whole, axis=1)).max(0)[:, None] if followed else error
-    return Motion(position, speed, error[:, 0], bool(lawful), bend)
-
-
-def _shoot(track: np.ndarray, start: np.ndarray, foretell: Foretell) -> np.ndarray:
-    """(n, t) what is left of a track when the law is followed from the best start, all the way."""
-    n, frames = track.shape
-    ahead = torch.arange(frames, dtype=torch.float64)
-
-    def left(start: np.ndarray) -> np.ndarray:
-        return foretell(start[:n], start[n:], ahead).numpy() - track
-
-    return left(least_squares(lambda start: left(start).ravel(), start, loss="soft_l1", max_nfev=20).x)
-
-
-def _foretold(track: np.ndarray, position: np.ndarray, speed: np.ndarray, foretell: Foretell) -> np.ndarray:
-    """(t - 1, 2) how far the next frame and the one after it are from what the law foretells, for the worst thing."""
-    frames = track.shape[1]
-    error = np.zeros((frames - 1, 2))
-    for k in range(frames - 1):
-        seen = track[:, k + 1 : k + 3]
-        told = foretell(position[:, k], speed[:, k], torch.arange(1.0, 1 + seen.shape[1], dtype=torch.float64))
-        error[k, : seen.shape[1]] = np.abs(told.numpy() - seen).max(0)
-    return error
-
-
-def _fit(track: np.ndarray, acceleration: float) -> tuple[np.ndarray, np.ndarray]:
-    """Position and speed (n, k) of the best x + v k + a k²/2 through a piece of a track."""
-    k = np.arange(track.shape[1])
-    straight = track - acceleration * k**2 / 2
-    slope = np.polyfit(k, straight.T, 1)[0] if len(k) > 1 else np.zeros(len(track))
-    position = straight.mean(1)[:, None] + slope[:, None] * (k - k.mean())
-    return position + acceleration * k**2 / 2, slope[:, None] + acceleration * k
-
-
-def _impacts(distance: np.ndarray, slack: float) -> np.ndarray:
-    """(t - 1,) between which frames something may be struck that is as near as `distance` (m, t) says."""
-    step = np.abs(np.diff(distance, axis=1))
-    before, after = np.concatenate([step[:, :1], step], axis=1), np.concatenate([step, step[:, -1:]], axis=1)
-    return ((distance[:, :-1] < before[:, :-1] + slack) | (distance[:, 1:] < after[:, 1:] + slack)).any(0)
-
-
-def _cut(track: np.ndarray, choices: tuple[float, ...], impacts: np.ndarray) -> list[tuple[slice, float]]:
-    """The best way to cut a track (n, t) at impacts into pieces x + v k + a k²/2, by dynamic programming."""
-    frames = track.shape[1]
-    k = np.arange(frames)
-    straight = track - np.array(choices)[:, None, None] * k**2 / 2  # (a, n, t)
-    count = k[None] - k[:, None] + 1.0
-    count[count < 1] = np.nan
-
-    def total(values: np.ndarray) -> np.ndarray:
-        """(…, t) → (…, t, t) the sum from one frame to another."""
-        upto = np.concatenate([np.zeros_like(values[..., :1]), values.cumsum(-1)], axis=-1)
-        return upto[..., None, 1:] - upto[..., :-1, None]
-
-    kk = total(k**2.0) - total(1.0 * k) ** 2 / count
-    kx = total(k * straight) - total(1.0 * k) * total(straight) / count
-    xx = total(straight**2) - total(straight) ** 2 / count
-    spread = (xx - kx**2 / np.maximum(kk, 1e-9)).clip(0).sum(1)  # (a, t, t): what a straight line leaves over
-    spread[1:][np.array(choices[1:]) == 0] += BREAK / 4  # to lie still is the last explanation
-    cost, which = spread.min(0), spread.argmin(0)
-    best, begun = np.zeros(frames + 1), np.zeros(frames + 1, dtype=int)
-    price = np.where(np.append(True, impacts), BREAK, np.inf)  # of a piece that starts in a frame
-    for stop in range(1, frames + 1):
-        totals = best[:stop] + cost[:stop, stop - 1] + price[:stop]
-        begun[stop], best[stop] = totals.argmin(), totals.min()
-    pieces, stop = [], frames
-    while stop:
-        start = int(begun[stop])
-        pieces.append((slice(start, stop), float(choices[which[start, stop - 1]])))
-        stop = start
-    return pieces[::-1]
 
 
 def _altered(scene: PhysicsScene, frames: int, height: int, width: int, fps: float) -> tuple[Tensor, Tensor, Frame]:
@@ -403,6 +267,6 @@ def wrong_law(scene: PhysicsScene, frames: int, height: int, width: int, fps: fl
     return physics.paint(scene, tracks, seen, frame)
 
 
-CONTROLS: dict[str, Control] = {
+CONTROLS: dict[str, Control] = {  # type: ignore[assignment]
     "teleport": teleport, "vanishing": vanish, "wrong color": wrong_color, "wrong law": wrong_law,
 }  # fmt: skip

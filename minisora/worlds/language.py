@@ -33,7 +33,7 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "size": {"small": ("small", "little"), "large": ("large", "big")},
     "count": {
         str(number): (name,)
-        for number, name in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), 1)
+        for number, name in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1)
     },
     "place": {
         "top left": ("in the top left", "in the upper left"), "top": ("near the top",),

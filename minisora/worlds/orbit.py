@@ -22,7 +22,7 @@ from minisora.worlds.space import Camera, Solid, aim, project
 FEWEST, MOST = 6, 8  # solids in one scene, each of its own color
 STAGE = 0.88  # the solids' centres stand within this radius around the middle of the floor
 BODIES = {  # half the width, half the height
-    "cube": (0.2, 0.2), "ball": (0.225, 0.225), "cylinder": (0.19, 0.23), "marble": (0.125, 0.125),
+    "cube": (0.2, 0.2), "ball": (0.225, 0.225), "cylinder": (0.19, 0.23), "marble": (0.135, 0.135),
 }  # fmt: skip
 BUILD = {"cube": "box", "ball": "sphere", "cylinder": "cylinder", "marble": "sphere"}
 LARGE = ("cube", "ball", "cylinder")

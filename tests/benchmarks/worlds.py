@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     wanted = parser.parse_args()
     size, cores = parse_size(wanted.size), os.cpu_count() or 1
-    print(", ".join(f"{name}: {value}" for name, value in describe().items() if name in ("device", "cores", "libraries")))
+    print(
+        ", ".join(f"{name}: {value}" for name, value in describe().items() if name in ("device", "cores", "libraries"))
+    )
     print(f"\n| clips/s of {wanted.size} | render | both | pool of {cores} |\n|---|---|---|---|")
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
         for name in wanted.worlds:
