@@ -124,6 +124,31 @@ def test_a_large_picture_is_shrunk_while_it_is_read_and_a_small_one_is_not_enlar
         read_video(data, limits=small)
 
 
+def test_a_frame_larger_than_the_file_admits_is_not_decoded() -> None:
+    data = bytearray(encode_mp4(ramp(2, 64, 96)))
+    place = data.index(b"avc1", data.index(b"stsd")) + 28
+    assert data[place : place + 4] == bytes((0, 96, 0, 64))
+    data[place : place + 4] = bytes((0, 48, 0, 32))  # what the container tells; the pictures inside stay what they are
+    assert read_video(bytes(data)).shape == (2, 64, 96)
+    with pytest.raises(MinisoraError, match="cannot be read"):
+        read_video(bytes(data), limits=Limits(pixels=1000))
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mov", "libx264"), ("avi", "mpeg4"), ("webm", "libvpx-vp9"), ("mpegts", "libx264")]
+)
+def test_videos_of_other_kinds_are_read(container: str, codec: str) -> None:
+    clip, buffer = ramp(9, 32, 48), io.BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=8)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for frame in clip.frames.numpy():
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        output.mux(stream.encode())
+    back = read_video(buffer.getvalue())
+    assert (back.shape, back.fps) == (clip.shape, 8.0) and error_of(clip, back) < 6
+
+
 def test_a_picture_stands_as_the_camera_was_held() -> None:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
@@ -143,6 +168,8 @@ def test_a_picture_stands_as_the_camera_was_held() -> None:
 def test_the_same_clip_is_the_same_bytes_and_threads_do_not_disturb_one_another() -> None:
     clips = [ramp(5, 16 + 2 * size, 32) for size in range(8)]
     data = [encode_mp4(clip) for clip in clips]
+    for _ in range(10):
+        assert [encode_mp4(clip) for clip in clips] == data
     alone = [decode_mp4(item).frames for item in data]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(encode_mp4, clips)) == data

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from minisora.core.errors import MinisoraError, check_choice, check_size
 from minisora.data.clip import Clip, Size, parse_size
-from minisora.worlds import WORLDS, world
+from minisora.worlds import WORLDS, Scene, world
 from minisora.worlds.scene import dice
 
 TRIES = 100  # broken clips in a row before a data set is given up
@@ -74,9 +74,14 @@ class WorldClips:
         detail = rng.choice(DETAILS[:2]) if self.detail == "either" else self.detail
         longest = max(parse_size(choice)[0] for choice in self.sizes)
         seconds = max(0.1, (longest - 1) / self.fps) if self.seconds is None else self.seconds
-        this, scene = world(name), world(name).sample(seed, seconds, **self.constraints.get(name, {}))
-        frames, state = this.render(scene, *size, self.fps), this.state(scene, *size, self.fps)
-        return Clip(frames, self.fps, this.caption(scene, detail), f"minisora/{name}/{seed}", "MIT", state)
+        return rendered(world(name).sample(seed, seconds, **self.constraints.get(name, {})), size, self.fps, detail)
+
+
+def rendered(scene: Scene, size: Size, fps: float = 8.0, detail: str = "short") -> Clip:
+    """A scene as a clip of some size, with its caption and its exact state."""
+    this = world(scene.world)
+    frames, state = this.render(scene, *size, fps), this.state(scene, *size, fps)
+    return Clip(frames, fps, this.caption(scene, detail), f"minisora/{scene.world}/{scene.seed}", "MIT", state)
 
 
 def check_index(index: int, length: int) -> None:

@@ -20,7 +20,7 @@ OWN = ("size", "fps", "caption", "source", "license")
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of itself before any frame of it is decoded; `frames` is 0 where it does not say."""
+    """What a file says of itself before any frame of it is decoded; a number that it does not say is 0."""
 
     kind: str  # "mp4", "gif", "png" …
     frames: int

@@ -38,8 +38,8 @@ SLACK = 1000  # packets beyond the number of frames: sound, and data that gives 
 _own = threading.local()  # a reformatter keeps tables between frames, and may serve one thread only
 
 
-def encode_mp4(clip: Clip, metadata: Mapping[str, Any] | None = None, crf: int = 16) -> bytes:
-    """H.264 in yuv420p, which every browser plays. `crf` is x264's: 0 is nearly lossless, 16 is good, 30 is small.
+def encode_mp4(clip: Clip, metadata: Mapping[str, Any] | None = None, crf: int = 18) -> bytes:
+    """H.264 in yuv420p, which every browser plays. `crf` is x264's: 0 is nearly lossless, 18 is good, 30 is small.
 
     Color is stored at half size, so an odd side is made even by repeating its last line, and is cut back on reading.
     """
@@ -49,7 +49,8 @@ def encode_mp4(clip: Clip, metadata: Mapping[str, Any] | None = None, crf: int =
     frames = clip.frames.cpu().numpy()
     _, height, width = clip.shape
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    options = {"crf": str(crf), "preset": "veryfast", "tune": "fastdecode", "threads": "1"}
+    # x264's mbtree looks at memory that nobody wrote when frames are small: the same clip would give other bytes
+    options = {"crf": str(crf), "preset": "veryfast", "tune": "fastdecode", "mbtree": "0", "threads": "1"}
     buffer = io.BytesIO()
     try:
         with av.open(buffer, "w", format="mp4") as container:
@@ -84,7 +85,8 @@ def decode_mp4(
     `short_side` shrinks a larger picture while it is read, so that a large video need not fit in memory.
     """
     with _opened(data, name) as (container, stream):
-        limits.check_picture(name, stream.height, stream.width)
+        if stream.height and stream.width:  # some files leave it to the decoder, which has the same limit
+            limits.check_picture(name, stream.height, stream.width)
         stream.codec_context.options = {"max_pixels": str(limits.pixels)}
         facts, fps = read_facts(container.metadata.get("comment")), _rate(stream, name)
         wanted = limits.frames + 1 if seconds is None else max(1, round(seconds * fps))

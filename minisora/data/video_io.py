@@ -64,23 +64,19 @@ def probe(source: str | Path | bytes) -> Facts:
         return probe_image(file, name) if is_image(head) else probe_mp4(file, name)
 
 
-def write_video(
-    path: str | Path, clip: Clip, metadata: Mapping[str, Any] | None = None, crf: int | None = None
-) -> Path:
-    """Write a clip as what the name's ending says, with its caption and any plain dict beside it."""
+def write_video(path: str | Path, clip: Clip, metadata: Mapping[str, Any] | None = None, crf: int = 18) -> Path:
+    """Write a clip as what the name's ending says, with its caption and any plain dict beside it. `crf` is for mp4."""
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in (".mp4", ".gif", ".png", ""):
         raise MinisoraError(f"{path.name}: unknown ending {ending!r}: choose {ENDINGS}")
     if ending == ".png" and not clip.is_image:
         raise MinisoraError(f"{path.name} can hold one frame and the clip has {len(clip.frames)}: choose {ENDINGS}")
-    if crf is not None and ending != ".mp4":
-        raise MinisoraError(f"{path.name}: crf is a quality of mp4 files")
     try:
         if not ending:
             _write_folder(path, clip, metadata)
             return path
-        encode = {".mp4": lambda: encode_mp4(clip, metadata, 16 if crf is None else crf)}
+        encode = {".mp4": lambda: encode_mp4(clip, metadata, crf)}
         encode |= {".gif": lambda: encode_gif(clip, metadata), ".png": lambda: encode_png(clip, metadata)}
         data = encode[ending]()
         with written_beside(path) as draft:

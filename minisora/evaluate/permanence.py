@@ -96,7 +96,7 @@ Verdict = tuple[dict[str, bool], dict[str, float]]
 
 
 def _judge_wall(frames: Tensor, scene: OcclusionScene, sight: Sight, absences: list[tuple[int, int]]) -> Verdict:
-    """Each time: covered bit by bit by something that stands there, and out again on the line that leads in."""
+    """Each time: behind something that stands there, and out again on the line that leads in."""
     unit, sign = min(frames.shape[1:3]), 1 if scene.direction == "right" else -1
     clear = sight.share > 2 * OUTER
     bounds = [0, *(frame for absence in absences for frame in absence), len(frames)]
@@ -115,7 +115,7 @@ def _judge_wall(frames: Tensor, scene: OcclusionScene, sight: Sight, absences: l
         late = max(late, abs(_at(arrival, (start + end - 1) / 2) - _at(departure, (start + end - 1) / 2)) / pace)
         place = (_at(arrival, start), _at(departure, end - 1))
         open_air = [float(x[leg[-1]]) for x, leg in ((x_in, coming), (x_out, going)) if leg]
-        hidden &= _covered(sight, start, end) and _stands_there(frames[start:end], sight, place, open_air)
+        hidden &= _stands_there(frames[start:end], sight, place, open_air)
         sign = -sign
     verdict = {"hidden": hidden, "speed": slowest > 0.01 and change < 0.3, "on time": late < ON_TIME}
     return verdict, {"late by frames": late, "change of speed": change}
@@ -141,21 +141,16 @@ def _at(line: tuple[float, float], frame: float) -> float:
     return line[0] * frame + line[1]
 
 
-def _covered(sight: Sight, start: int, end: int) -> bool:
-    """Whether it grows narrower before it goes, and is narrow when it comes: what fades in mid-air stays as wide."""
-    narrow = (sight.width > 0) & (sight.width < 1.8 * sight.half)
-    return bool(narrow[max(0, start - 3) : start].any() and narrow[end : end + 3].any())
-
-
 def _stands_there(empty: Tensor, sight: Sight, place: tuple[float, float], open_air: list[float]) -> bool:
-    """Whether frames without the thing show something else at its hiding place than in the open, in its rows."""
+    """Whether frames without the thing show, in its rows and in every column where it should be, something else than
+    in the open: what goes in mid-air, or before it is behind the wall, leaves bare background there."""
     if not open_air or not all(map(math.isfinite, place)):
         return False
     picture, half = empty.float().mean(0), max(1.0, 0.6 * sight.half)
     rows = (sight.weight[sight.whole].amax(0).amax(1) > 0.3).nonzero().flatten()
     around = torch.stack([_columns(picture, x, x, half).mean(1) for x in open_air]).mean(0)  # (h, 3)
-    difference = _columns(picture, min(place), max(place), half) - around[:, None]
-    return bool(difference[rows].abs().mean() > 10)
+    difference = (_columns(picture, min(place), max(place), half) - around[:, None])[rows].abs().mean((0, 2))
+    return float(difference.quantile(0.15)) > 8
 
 
 def _columns(picture: Tensor, first: float, last: float, half: float) -> Tensor:

@@ -74,14 +74,19 @@ def near(acceleration: float, weight: float) -> float:
 
 
 def bending(track: np.ndarray, pieces: list[tuple[slice, float]], law: Law) -> tuple[float, float]:
-    """How far pieces bend from the law's acceleration, and the weight of that: n⁵ for a piece of n frames."""
+    """How far pieces bend from the law's acceleration, and the weight of that: n⁵ for a piece of n frames.
+
+    Frames next to an impact are left out of pieces that are long enough, for they may belong to its other side.
+    """
     errors, weights = [], []
     for piece, acceleration in pieces:
         length = piece.stop - piece.start
+        start = piece.start + (piece.start > 0 and length > 5)
+        stop = piece.stop - (piece.stop < track.shape[1] and length > 4)
         if length >= 3 and abs(acceleration) == abs(law.accelerations[0]):
-            bend = 2 * np.polyfit(np.arange(length), track[:, piece].T, 2)[0]
+            bend = 2 * np.polyfit(np.arange(stop - start), track[:, start:stop].T, 2)[0]
             errors.append(float(np.abs(bend - acceleration).max()))
-            weights.append(length**5)
+            weights.append((stop - start) ** 5)
     return (float(np.average(errors, weights=weights)), sum(weights)) if errors else (law.scale, 1)
 
 
