@@ -5,6 +5,7 @@ of each step. A run that is resumed at step s asks for step s; a run on fewer ra
 order, as long as batch size x ranks stays the same.
 """
 
+import gc
 import hashlib
 import io
 import itertools
@@ -149,6 +150,7 @@ def _begin(loader: Loader) -> None:
     global _mine
     _mine = loader
     torch.set_num_threads(1)
+    gc.freeze()  # what was imported need not be searched for garbage again and again
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 

@@ -76,9 +76,10 @@ def write_video(path: str | Path, clip: Clip, metadata: Mapping[str, Any] | None
         if not ending:
             _write_folder(path, clip, metadata)
             return path
-        encode = {".mp4": lambda: encode_mp4(clip, metadata, crf)}
-        encode |= {".gif": lambda: encode_gif(clip, metadata), ".png": lambda: encode_png(clip, metadata)}
-        data = encode[ending]()
+        if ending == ".mp4":
+            data = encode_mp4(clip, metadata, crf)
+        else:
+            data = encode_gif(clip, metadata) if ending == ".gif" else encode_png(clip, metadata)
         with written_beside(path) as draft:
             draft.write_bytes(data)
     except OSError as error:
@@ -100,6 +101,8 @@ def _write_folder(path: Path, clip: Clip, metadata: Mapping[str, Any] | None) ->
             path.rename(old)
         draft.rename(path)
     finally:
+        if old.is_dir() and not path.exists():
+            old.rename(path)
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

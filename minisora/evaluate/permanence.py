@@ -146,11 +146,11 @@ def _stands_there(empty: Tensor, sight: Sight, place: tuple[float, float], open_
     in the open: what goes in mid-air, or before it is behind the wall, leaves bare background there."""
     if not open_air or not all(map(math.isfinite, place)):
         return False
-    picture, half = empty.float().mean(0), max(1.0, 0.6 * sight.half)
+    picture, half = empty.float().mean(0), max(1.0, 0.75 * sight.half)
     rows = (sight.weight[sight.whole].amax(0).amax(1) > 0.3).nonzero().flatten()
     around = torch.stack([_columns(picture, x, x, half).mean(1) for x in open_air]).mean(0)  # (h, 3)
     difference = (_columns(picture, min(place), max(place), half) - around[:, None])[rows].abs().mean((0, 2))
-    return float(difference.quantile(0.15)) > 8
+    return float(difference.quantile(0.1)) > 8
 
 
 def _columns(picture: Tensor, first: float, last: float, half: float) -> Tensor:

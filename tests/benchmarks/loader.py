@@ -1,7 +1,7 @@
 """How fast clips are loaded:   python -m tests.benchmarks.loader [--size 16x64x64] [--seconds 4] [--workers 0 2]
 
-Clips of the shapes world lie in local parquet, as mp4 bytes and as raw bytes, and are read in a shuffled order. `cpu` is
-clips for each second that this process computes, which other programs on the machine disturb less than the clock.
+Clips of the shapes world lie in local parquet, as mp4 bytes and as raw bytes, and are read in a shuffled order. `cpu`
+is clips a second of this process alone, which other programs on the machine disturb less than the clock.
 """
 
 import argparse
@@ -76,7 +76,9 @@ def main() -> None:
     import datasets
 
     torch.set_num_threads(1)
-    print(describe())
+    print(
+        ", ".join(f"{name}: {value}" for name, value in describe().items() if name in ("device", "cores", "libraries"))
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         datasets.config.HF_DATASETS_CACHE = folder / "cache"
