@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, check_size
 
 app = tyro.extras.SubcommandApp()
 data = tyro.extras.SubcommandApp()
@@ -65,6 +65,7 @@ def show(
     from minisora.worlds.prompt import scene_for
 
     shape = parse_size(size)
+    check_size(*shape, fps)
     seconds = min(120.0, max(1.0, (shape[0] - 1) / fps))
     if not 1 <= count <= 64:
         raise MinisoraError(f"{count} clips cannot be shown: ask for 1 to 64")

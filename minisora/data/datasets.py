@@ -73,7 +73,7 @@ class WorldClips:
         size = parse_size(rng.choice(self.sizes))
         detail = rng.choice(DETAILS[:2]) if self.detail == "either" else self.detail
         longest = max(parse_size(choice)[0] for choice in self.sizes)
-        seconds = max(0.1, (longest - 1) / self.fps) if self.seconds is None else self.seconds
+        seconds = max(1.0, (longest - 1) / self.fps) if self.seconds is None else self.seconds
         return rendered(world(name).sample(seed, seconds, **self.constraints.get(name, {})), size, self.fps, detail)
 
 
