@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip
 from minisora.data.mp4 import encode_mp4
-from minisora.data.video_io import write_video
+from minisora.data.video_io import read_video, write_video
 from minisora.worlds import shapes
 from tests.hostile import mutate, read_all
 
@@ -126,3 +127,12 @@ def test_enormous_claims_and_files_of_other_kinds_are_refused(tmp_path: Path) ->
     paths = [tmp_path / name for name in files]
     outcomes = read_all(paths, READ.format(cache=str(tmp_path / "cache")), MEMORY, timeout=120)
     assert {Path(path).name: told for path, told in outcomes.items()} == dict.fromkeys(files, "refused")
+
+
+def test_a_few_bytes_cannot_claim_a_million_samples(tmp_path: Path) -> None:
+    """Sixty million samples in a chunk cost a decoder gigabytes and ten seconds: they are refused before it looks."""
+    data = bytearray(sound_files(tmp_path)["mp4"])
+    struct.pack_into(">II", data, data.index(b"stsz") + 8, 1, 60_000_000)
+    struct.pack_into(">I", data, data.index(b"stsc") + 16, 60_000_000)
+    with pytest.raises(MinisoraError, match="can hold"):
+        read_video(bytes(data))

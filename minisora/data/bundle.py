@@ -89,7 +89,7 @@ def check(folder: Path = FOLDER) -> Iterator[str]:
         if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
             raise MinisoraError(f"{path} is not the file that the manifest lists: remake it with '{COMMAND}'")
         farthest = max(_distances(path, sample(path.stem, entry["clips"])))
-        yield f"{name}: {entry['clips']} clips, {entry['bytes'] / 2**20:.2f} MiB, {farthest:.1f} grey levels off at most"
+        yield f"{name}: {entry['clips']} clips, {entry['bytes'] / 2**20:.2f} MiB, at most {farthest:.1f} levels off"
 
 
 def _distances(path: Path, fresh: WorldClips) -> Iterator[float]:

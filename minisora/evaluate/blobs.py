@@ -70,7 +70,7 @@ def find_blobs(frames: Tensor, least: float = 4.0) -> list[list[Blob]]:
 
 def components(mask: Tensor, weight: Tensor, color: str = "") -> list[tuple[int, Blob]]:
     """The connected patches of a mask (t, h, w), each as (frame, blob); `weight` (t, h, w) softens the edges."""
-    labels, number = ndimage.label(mask.numpy(), structure=IN_PLANE)
+    labels, number = ndimage.label(mask.numpy(), structure=IN_PLANE)  # pyright: ignore[reportGeneralTypeIssues]
     if not number:
         return []
     boxes = ndimage.find_objects(labels)

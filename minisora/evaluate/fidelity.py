@@ -55,7 +55,7 @@ def check(frames: Tensor, scene: ShapesScene, fps: float = 8.0) -> Report:
     asked = [tuple(getattr(thing, name) for name in ATTRIBUTES) for thing in scene.things]
     seen = [tuple(getattr(thing, name) for name in ATTRIBUTES) for thing in reading.things]
     right = torch.tensor([[[a == b for a, b in zip(x, y, strict=True)] for y in seen] for x in asked])
-    shares = dict.fromkeys(ATTRIBUTES, 0.0)
+    shares: dict[str, float] = dict.fromkeys(ATTRIBUTES, 0.0)
     if seen:  # each thing asked for is held against the one that resembles it most
         rows, columns = linear_sum_assignment(-right.sum(-1).numpy())
         matched = right[rows, columns].float().sum(0) / len(asked)

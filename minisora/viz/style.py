@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
@@ -11,7 +12,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 INK, FAINT = "#22262b", "#d5d9de"
 FIELD = "cividis"  # for heat maps: its lightness rises evenly
 
-RC = {
+RC: dict[Any, Any] = {
     "figure.figsize": (7.0, 3.6),
     "figure.dpi": 110,
     "figure.constrained_layout.use": True,

@@ -32,8 +32,8 @@ WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "size": {"small": ("small", "little"), "large": ("large", "big")},
     "count": {
-        str(number): (name,)
-        for number, name in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1)
+        "1": ("one",), "2": ("two",), "3": ("three",), "4": ("four",), "5": ("five",), "6": ("six",), "7": ("seven",),
+        "8": ("eight",), "9": ("nine",), "10": ("ten",), "11": ("eleven",), "12": ("twelve",),
     },
     "place": {
         "top left": ("in the top left", "in the upper left"), "top": ("near the top",),

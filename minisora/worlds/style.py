@@ -32,22 +32,20 @@ def ink(style: str, canvas: Canvas, window: Window, distance: Tensor, color: str
 
     `unit` is the picture's short side and `reach` the radius of a circle around the thing, both in pixels.
     """
-    paint, line = COLORS[color], max(0.8, unit / 48)
+    paint, line = torch.tensor(COLORS[color], dtype=torch.float32), max(0.8, unit / 48)
     if style == "sketch":
         edge = coverage((distance + line / 2).abs() - line / 2)
         hatch = 0.55 + 0.18 * torch.sin((window.x + window.y) * (2 * torch.pi / (3.2 * line)))
-        dark = tuple(int(0.6 * channel) for channel in paint)
         canvas.blend(window, coverage(distance) * hatch, paint)
-        canvas.blend(window, edge * 0.9, dark)
+        canvas.blend(window, edge * 0.9, 0.6 * paint)
     elif style == "neon":
         edge = coverage((distance + line).abs() - line)
         away = torch.maximum(distance, torch.hypot(window.x, window.y) - reach).clamp_min(0)
         canvas.glow(window, 0.6 * torch.exp(-away / (1.5 * line)) * (distance > -line), paint)
         canvas.blend(window, coverage(distance) * 0.5, paint)
-        canvas.blend(window, edge * 0.9, tuple(int(0.65 * channel + 0.35 * 255) for channel in paint))
+        canvas.blend(window, edge * 0.9, 0.65 * paint + 0.35 * 255)
     else:
-        tint = torch.tensor(paint, dtype=torch.float32)
-        canvas.blend(window, coverage(distance), fade(tint) if style == "film" else tint)
+        canvas.blend(window, coverage(distance), fade(paint) if style == "film" else paint)
 
 
 def lens(style: str, height: int, width: int) -> Tensor | float:
