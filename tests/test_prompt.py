@@ -14,7 +14,7 @@ from minisora.worlds.prompt import claims, matches, scene_for
         ("A PENCIL SKETCH OF a small blue star that rises", "shapes"),
         ("a red ball drops on the Moon", "physics"),
         ("a brush paints a green spiral on white paper", "painter"),
-        ("a player in a blue shirt is chopping two trees", "craft"),
+        ("a player in an orange shirt is chopping two trees", "craft"),
     ],
 )
 def test_a_prompt_finds_its_world_and_its_words(prompt: str, name: str):

@@ -106,23 +106,26 @@ class Canvas:
         index = ((frame * self.height + rows) * self.width)[:, :, None] + columns[:, None, :]
         return Window(index.flatten(), x[:, None, :], y[:, :, None])
 
+    def take(self, window: Window) -> Tensor:
+        """(t, s, s, 3) the window's pixels, to be painted over and put back."""
+        height, width = window.y.shape[1], window.x.shape[2]
+        return self.rgb.view(-1, 3).index_select(0, window.index).view(-1, height, width, 3)
+
+    def put(self, window: Window, pixels: Tensor) -> None:
+        self.rgb.view(-1, 3).index_copy_(0, window.index, pixels.reshape(-1, 3))
+
     def blend(self, window: Window, alpha: Tensor, color: Tensor | Color) -> None:
         """Lay a color over the window's pixels, as opaque as alpha (t, s, s) says."""
-        pixels = self.rgb.view(-1, 3)
-        under = pixels.index_select(0, window.index)
-        over = torch.as_tensor(color, dtype=torch.float32).expand(*alpha.shape, 3).reshape(-1, 3)
-        pixels.index_copy_(0, window.index, torch.lerp(under, over, alpha.reshape(-1, 1)))
-
-    def glow(self, window: Window, light: Tensor, color: Tensor | Color) -> None:
-        """Add light (t, s, s) of a color, as a lamp does; what is already bright stays below white."""
-        pixels = self.rgb.view(-1, 3)
-        under = pixels.index_select(0, window.index)
-        lamp = torch.as_tensor(color, dtype=torch.float32) * light.reshape(-1, 1)
-        pixels.index_copy_(0, window.index, under + lamp * (1 - under / 255))
+        self.put(window, over(self.take(window), alpha, color))
 
     def frames(self) -> Tensor:
         """uint8 (t, h, w, 3)."""
         return self.rgb.round().clamp_(0, 255).to(torch.uint8)
+
+
+def over(under: Tensor, alpha: Tensor, color: Tensor | Color) -> Tensor:
+    """A color laid over pixels (t, s, s, 3), as opaque as alpha (t, s, s) says."""
+    return torch.lerp(under, torch.as_tensor(color, dtype=torch.float32), alpha[..., None])
 
 
 def backdrop(color: Color, height: int, width: int, light: float = 0.06) -> Tensor:

@@ -164,7 +164,7 @@ def render(scene: ShapesScene, frames: int, height: int, width: int, fps: float 
     canvas = Canvas(frames, ground(scene.style, scene.background, height, width))
     for thing in scene.things:
         radius = thing.radius * frame.unit
-        halo = frame.unit / 6 if scene.style == "neon" else 1
+        halo = frame.unit / 8 if scene.style == "neon" else 1
         track = _track(thing, seconds, frame.extent) * frame.unit
         window = canvas.window(track, radius * REACH + halo)
         distance = SHAPES[thing.shape](window.x / radius, window.y / radius) * radius

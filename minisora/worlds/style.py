@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from minisora.worlds.language import BACKGROUNDS, COLORS
-from minisora.worlds.raster import Canvas, Window, backdrop, coverage
+from minisora.worlds.raster import Canvas, Window, backdrop, coverage, over
 
 # Which backgrounds a style can be drawn on: pencil needs paper, neon needs the dark.
 STYLE_BACKGROUNDS = {
@@ -33,19 +33,20 @@ def ink(style: str, canvas: Canvas, window: Window, distance: Tensor, color: str
     `unit` is the picture's short side and `reach` the radius of a circle around the thing, both in pixels.
     """
     paint, line = torch.tensor(COLORS[color], dtype=torch.float32), max(0.8, unit / 48)
+    pixels, inside = canvas.take(window), coverage(distance)
     if style == "sketch":
         edge = coverage((distance + line / 2).abs() - line / 2)
         hatch = 0.55 + 0.18 * torch.sin((window.x + window.y) * (2 * torch.pi / (3.2 * line)))
-        canvas.blend(window, coverage(distance) * hatch, paint)
-        canvas.blend(window, edge * 0.9, 0.6 * paint)
+        pixels = over(over(pixels, inside * hatch, paint), edge * 0.9, 0.6 * paint)
     elif style == "neon":
         edge = coverage((distance + line).abs() - line)
         away = torch.maximum(distance, torch.hypot(window.x, window.y) - reach).clamp_min(0)
-        canvas.glow(window, 0.6 * torch.exp(-away / (1.5 * line)) * (distance > -line), paint)
-        canvas.blend(window, coverage(distance) * 0.5, paint)
-        canvas.blend(window, edge * 0.9, 0.65 * paint + 0.35 * 255)
+        light = 0.6 * torch.exp(-away / (1.5 * line)) * (distance > -line)
+        pixels = pixels + light[..., None] * paint * (1 - pixels / 255)  # light adds, and stays below white
+        pixels = over(over(pixels, inside * 0.5, paint), edge * 0.9, 0.65 * paint + 0.35 * 255)
     else:
-        canvas.blend(window, coverage(distance), fade(paint) if style == "film" else paint)
+        pixels = over(pixels, inside, fade(paint) if style == "film" else paint)
+    canvas.put(window, pixels)
 
 
 def lens(style: str, height: int, width: int) -> Tensor | float:

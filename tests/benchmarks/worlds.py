@@ -48,11 +48,11 @@ def main() -> None:
         ", ".join(f"{name}: {value}" for name, value in describe().items() if name in ("device", "cores", "libraries"))
     )
     print(f"\n| clips/s of {wanted.size} | render | both | pool of {cores} |\n|---|---|---|---|")
-    with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        for name in wanted.worlds:
-            render, both = (rate(name, size, wanted.seconds, drawn) for drawn in (True, False))
-            together = sum(pool.map(alone, [(name, size, wanted.seconds, 1000 * core) for core in range(cores)]))
-            print(f"| {name} | {render:.0f} | {both:.0f} | {together:.0f} |", flush=True)
+    for name in wanted.worlds:
+        render, both = (rate(name, size, wanted.seconds, drawn) for drawn in (True, False))
+        with multiprocessing.get_context("spawn").Pool(cores) as pool:
+            together = sum(pool.map(alone, [(name, size, wanted.seconds, 1000 * core) for core in range(cores)], 1))
+        print(f"| {name} | {render:.0f} | {both:.0f} | {together:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
