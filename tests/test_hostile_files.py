@@ -35,21 +35,9 @@ def read(path):
 """
 # Names of parts that mp4, PNG and the like keep beside a length or a count.
 PARTS = (
-    b"stsz",
-    b"stts",
-    b"stsc",
-    b"stco",
-    b"ctts",
-    b"stss",
-    b"mdhd",
-    b"tkhd",
-    b"avc1",
-    b"avcC",
-    b"mvhd",
-    b"trak",
-    b"moov",
+    b"stsz stts stsc stco ctts stss mdhd tkhd avc1 avcC mvhd trak moov mdat ftyp elst hdlr udta meta ilst data".split()
 )
-PARTS += (b"mdat", b"ftyp", b"elst", b"hdlr", b"udta", b"meta", b"ilst", b"data", b"IHDR", b"IDAT", b"tEXt", b"GIF8")
+PARTS += b"IHDR IDAT tEXt GIF8".split()
 LIES = (0, 1, 0x7F, 0xFFFF, 0x10000, 100_000, 10_000_000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 MEMORY = 3 << 29  # bytes beyond the imports: the limits on a clip, the decoder's own frames, and no more
 

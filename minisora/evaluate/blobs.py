@@ -6,7 +6,7 @@ whether it shows a thing, and its hue says which. Positions are in pixels, with 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -127,35 +127,16 @@ def mean_patch(images: Tensor, centres: Tensor, side: int) -> Tensor:
     return rearrange(patches.mean(0), "c h w -> h w c")
 
 
-def guess_shape(mask: Tensor) -> tuple[str, float, float]:
-    """The shape that a soft mask (side, side), centred on its centroid, looks most like.
-
-    Returns (shape, radius in pixels, overlap): the overlap is the soft intersection over union, 1 for a perfect match.
-    """
-    side, area = mask.shape[-1], float(mask.sum())
-    best = ("", 0.0, 0.0)
-    for shape in SHAPES:
-        unit_area, *_ = _unit_shape(shape)
-        radius = (max(area, 1e-6) / unit_area) ** 0.5
-        template = shape_mask(shape, radius, side)
-        overlap = float(torch.minimum(mask, template).sum() / torch.maximum(mask, template).sum().clamp_min(1e-6))
-        if overlap > best[2]:
-            best = (shape, radius, overlap)
-    return best
-
-
 def shape_mask(shape: str, radius: float, side: int) -> Tensor:
     """(side, side) the coverage of a shape of this radius, its centroid in the middle."""
-    _, drop = _unit_shape(shape)
     offset = torch.arange(side) + 0.5 - side / 2
-    y, x = offset[:, None] / radius + drop, offset[None, :] / radius
+    y, x = offset[:, None] / radius + _centroid(shape), offset[None, :] / radius
     return coverage(SHAPES[shape](x.expand(side, side), y.expand(side, side)) * radius)
 
 
-@lru_cache
-def _unit_shape(shape: str) -> tuple[float, float]:
-    """(area, how far the centroid lies below the origin) of a shape of radius 1."""
+@cache
+def _centroid(shape: str) -> float:
+    """How far the centroid of a shape of radius 1 lies below its origin."""
     offset = (torch.arange(512) + 0.5) / 512 * 2.6 - 1.3
     y, x = torch.meshgrid(offset, offset, indexing="ij")
-    inside = SHAPES[shape](x, y) < 0
-    return float(inside.sum()) * (2.6 / 512) ** 2, float(y[inside].mean())
+    return float(y[SHAPES[shape](x, y) < 0].mean())

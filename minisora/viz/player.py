@@ -50,8 +50,8 @@ def describe(clip: Clip) -> str:
 
 def _figure(clip: Clip, width: int) -> str:
     alt, caption = html.escape(describe(clip), quote=True), html.escape(clip.caption)
-    still = f'<img alt="{alt}" style="max-width:100%" src="{_data(png(strip(clip)), "image/png")}">'
     look = f"width:{width}px;image-rendering:pixelated;border-radius:6px"
+    still = f'<img alt="{alt}" style="{look}" src="{_data(png(strip(clip)), "image/png")}">'
     video = (
         f'<video controls loop autoplay muted playsinline preload="auto" aria-label="{alt}" title="{alt}" '
         f'style="{look}"><source type="video/mp4" src="{_data(encode_mp4(clip), "video/mp4")}">{still}</video>'
