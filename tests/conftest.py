@@ -1,5 +1,13 @@
-"""One torch thread: tests work on small tensors, and those who start several processes should not crowd the machine."""
+"""Settings for all tests: one torch thread, and the same examples in every run.
+
+Tests work on small tensors, and those that start several processes should not crowd the machine. To look for new
+counterexamples instead of repeating the known ones: pytest --hypothesis-profile=explore
+"""
 
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("repeat", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("repeat")
