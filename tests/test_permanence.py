@@ -42,7 +42,8 @@ def test_the_visible_share_is_what_the_pixels_show(seed: int, size: tuple[int, i
     clip, truth = occlusion.render(scene, 17, *size), occlusion.state(scene, 17, *size).visible[0]
     seen = find(clip, scene.things[0].color)
     assert seen is not None and (seen.share - truth).abs().max() < 0.16
-    assert (vividness(clip)[truth == 0] < VIVID).all(), "no trace of it while hidden"
+    trace = ((vividness(clip)[truth == 0] - VIVID) / 100).clamp(0, 1).sum((1, 2))
+    assert (trace < 1).all(), "while hidden, not one pixel's worth of it: edges are soft by half a pixel"
 
 
 @settings(max_examples=20, deadline=None)

@@ -85,8 +85,9 @@ def read(frames: Tensor, fps: float = 8.0) -> Reading:
     styles = (
         ["film"] if tone == "film" else [s for s in ("flat", "sketch", "neon") if background in STYLE_BACKGROUNDS[s]]
     )
+    looks = [_look(difference, track, math.ceil(1.4 * RADIUS["large"] * crowding(number) * unit)) for track in tracks]
     candidates = {
-        style: tuple(_recognise(difference, track, style, background, unit, number, fps) for track in tracks)
+        style: tuple(_recognise(look, centres, style, background, unit, number, fps) for look, centres in looks)
         for style in styles
     }
     style = max(styles, key=lambda name: sum(seen.likeness for seen in candidates[name]))
@@ -118,14 +119,19 @@ def _follow(difference: Tensor) -> list[Track]:
     return [track for track in link(found, reach=0.15 * unit, gap=2) if len(track) > 0.6 * frames]
 
 
-def _recognise(
-    difference: Tensor, track: Track, style: str, background: str, unit: int, number: int, fps: float
-) -> Seen:
-    """Which color, shape and size the world would have to draw, in this style, to look like this blob."""
-    centres = positions(track, len(difference))
-    side = 2 * math.ceil(1.4 * RADIUS["large"] * crowding(number) * unit)
-    present = sorted(track)
-    look = mean_patch(difference[present], centres[present], side)
+def _look(difference: Tensor, track: Track, reach: int) -> tuple[Tensor, Tensor]:
+    """(2 reach, 2 reach, 3) what a thing adds to the backdrop, and (t, 2) where it is; its neighbours are left out."""
+    centres, present = positions(track, len(difference)), sorted(track)
+    own = torch.zeros(len(present), *difference.shape[1:3], 1)
+    for alone, frame in zip(own, present, strict=True):
+        top, left, bottom, right = track[frame].box
+        alone[max(0, top - 3) : bottom + 3, max(0, left - 3) : right + 3] = 1
+    return mean_patch(difference[present] * own, centres[present], 2 * reach), centres
+
+
+def _recognise(look: Tensor, centres: Tensor, style: str, background: str, unit: int, number: int, fps: float) -> Seen:
+    """Which color, shape and size the world would have to draw, in this style, to look like this."""
+    side = len(look)
     light = look.norm(dim=-1, keepdim=True)
     soft = _soften(look)
     mean = (look * light).sum((0, 1)) / light.sum()
