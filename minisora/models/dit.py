@@ -1,0 +1,155 @@
+"""The diffusion transformer: from noisy spacetime tokens, their times and a prompt to the velocity of every token."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from minisora.core.errors import MinisoraError
+from minisora.nn.attention import attention
+from minisora.nn.modulation import Times, gated, modulate, time_features
+from minisora.nn.norm import RMSNorm
+from minisora.nn.rope import rotate, rotations
+from minisora.tokens.packing import Text, Tokens
+from minisora.tokens.patches import Grid
+
+
+FP32 = re.compile(r"embed_time|modulation|table|norm_text")
+"""Parameters whose rounding to bf16 would be seen: they act on every channel of every token."""
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """A diffusion transformer of any size."""
+
+    channels: int = 16
+    """Channels of a latent."""
+    patch: Grid = (1, 2, 2)
+    """How many latents (time, height, width) make one token."""
+    width: int = 192
+    heads: int = 6
+    layers: int = 6
+    mlp: int = 768
+    """Width of the hidden layer of the MLP."""
+    text_width: int = 128
+    """Width of a row of text, as the text encoder gives it."""
+    text_length: int = 512
+    """Rows of text that a prompt is padded to; the padding is one row that counts as many."""
+    time_features: int = 256
+    eps: float = 1e-6
+    theta: float = 1e4
+    """Base of the wavelengths of rotary positions."""
+    backend: str = "auto"
+    """How attention over segments is computed, see nn/attention.py."""
+    recompute: bool = False
+    """Forget what happens inside a block and compute it again for the gradient: less memory, a third more work."""
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise MinisoraError(f"a width of {self.width} cannot be shared evenly by {self.heads} heads of even width")
+
+    @property
+    def token_width(self) -> int:
+        """Numbers in one token: a patch of latents."""
+        return self.channels * self.patch[0] * self.patch[1] * self.patch[2]
+
+
+class Attention(nn.Module):
+    """Queries from x look at keys and values from y, in their own segment; queries and keys are normalised."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.backend = config.heads, config.backend
+        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.norm_q, self.norm_k = (RMSNorm(width, config.eps) for _ in range(2))  # before the heads are split
+
+    def forward(
+        self, x: Tensor, y: Tensor, queries: tuple[int, ...], keys: tuple[int, ...],
+        turns: Tensor | None = None, bias: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        q, k, v = self.norm_q(self.q(x)), self.norm_k(self.k(y)), self.v(y)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))  # (n, heads, head width)
+        if turns is not None:
+            q, k = rotate(q, turns), rotate(k, turns)
+        return self.out(attention(q, k, v, queries, keys, bias, self.backend).flatten(1))
+
+
+class Block(nn.Module):
+    """Look at the clip, look at the prompt, think: self-attention, cross-attention, MLP."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.attend = Attention(config)
+        self.norm_text = nn.LayerNorm(config.width, eps=config.eps)
+        self.read = Attention(config)
+        self.mlp_in, self.mlp_out = nn.Linear(config.width, config.mlp), nn.Linear(config.mlp, config.width)
+        self.table = nn.Parameter(torch.zeros(6, config.width))
+
+    def forward(self, x: Tensor, text: Tensor, mod: Tensor, times: Times, turns: Tensor, batch: "Batch") -> Tensor:
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = (self.table + mod).unbind(1)  # (u, d) each
+
+        h = modulate(x, shift, scale, times, self.eps)
+        x = gated(x, self.attend(h, h, batch.clips, batch.clips, turns), gate, times)
+
+        x = x + self.read(self.norm_text(x.float()).to(x.dtype), text, batch.clips, batch.prompts, bias=batch.bias)
+
+        h = modulate(x, shift_mlp, scale_mlp, times, self.eps)
+        return gated(x, self.mlp_out(F.gelu(self.mlp_in(h), approximate="tanh")), gate_mlp, times)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Who sits with whom: the lengths of the clips and prompts, and the bias of the rows of text."""
+
+    clips: tuple[int, ...]
+    prompts: tuple[int, ...]
+    bias: Tensor
+
+
+class DiT(nn.Module):
+    """Packed tokens, a time for each and packed text → the velocity of each token."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.embed = nn.Linear(config.token_width, width)
+        self.embed_text = nn.Sequential(nn.Linear(config.text_width, width), nn.GELU("tanh"), nn.Linear(width, width))
+        self.embed_time = nn.Sequential(nn.Linear(config.time_features, width), nn.SiLU(), nn.Linear(width, width))
+        self.modulation = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.table = nn.Parameter(torch.zeros(2, width))
+        self.head = nn.Linear(width, config.token_width)
+
+    def lower(self, dtype: torch.dtype) -> "DiT":
+        """Weights in `dtype`, but those that make times, modulation and affine norms, which stay fp32."""
+        self.to(dtype)
+        for name, parameter in self.named_parameters():
+            if FP32.search(name):
+                parameter.data = parameter.data.float()
+        return self
+
+    def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:
+        """t is () or (n,); the result is (n, d) like tokens.x."""
+        times = Times.of(t, len(tokens.x))
+        turns = rotations(tokens.pos, self.config.width // self.config.heads, self.config.theta)
+        batch = Batch(tokens.lengths, text.lengths, text.bias)
+
+        x = self.embed(tokens.x)  # (n, width)
+        rows = self.embed_text(text.x)  # (m, width)
+        time = self.embed_time(time_features(times.values, self.config.time_features))  # (u, width)
+        mod = self.modulation(F.silu(time)).unflatten(1, (6, -1))  # (u, 6, width)
+
+        for block in self.blocks:
+            if self.config.recompute and torch.is_grad_enabled():
+                x = checkpoint(block, x, rows, mod, times, turns, batch, use_reentrant=False)
+            else:
+                x = block(x, rows, mod, times, turns, batch)
+
+        shift, scale = (self.table + time[:, None]).unbind(1)
+        return self.head(modulate(x, shift, scale, times, self.config.eps))

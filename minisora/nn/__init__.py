@@ -1,0 +1,1 @@
+"""The parts that models share: attention over segments, rotary positions, modulation, causal convolution."""

@@ -1,0 +1,119 @@
+"""Attention over segments: tokens of one clip see each other and nobody else. One meaning, several ways to compute it."""
+
+from functools import lru_cache
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minisora.core.errors import MinisoraError, check_choice
+
+Lengths = tuple[int, ...]
+BACKENDS = ("auto", "runs", "loop", "mask", "flex", "varlen")
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, queries: Lengths, keys: Lengths, bias: Tensor | None = None, backend: str = "auto"
+) -> Tensor:
+    """Queries (n, heads, d) look at the keys and values (m, heads, d) of their own segment → (n, heads, d).
+
+    `queries` and `keys` are the lengths of the segments, `bias` (m,) is added to the scores of each key.
+    """
+    if backend == "auto":
+        few = len(_runs(queries, keys)) <= 4
+        half = q.dtype in (torch.bfloat16, torch.float16)
+        backend = "varlen" if q.is_cuda and half and bias is None and not few else "runs"
+    if backend == "runs":
+        return _in_runs(q, k, v, bias, _runs(queries, keys))
+    if backend == "loop":
+        return _in_runs(q, k, v, bias, [(1, lengths) for lengths in zip(queries, keys, strict=True)])
+    if backend == "mask":
+        return _masked(q, k, v, bias, queries, keys)
+    if backend == "flex":
+        return _flex(q, k, v, bias, queries, keys)
+    check_choice("attention backend", backend, BACKENDS)
+    return _varlen(q, k, v, bias, queries, keys)
+
+
+@lru_cache(maxsize=256)
+def _runs(queries: Lengths, keys: Lengths) -> list[tuple[int, tuple[int, int]]]:
+    """Neighbours of equal lengths: (how many, their lengths)."""
+    return [(len(list(same)), lengths) for lengths, same in groupby(zip(queries, keys, strict=True))]
+
+
+def _in_runs(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, runs: list[tuple[int, tuple[int, int]]]) -> Tensor:
+    """Segments of equal length that lie side by side are a batch: one call for each run of them."""
+    if len(runs) == 1:
+        return _batched(q, k, v, bias, runs[0][0])
+    sizes_q, sizes_k = [b * lengths[0] for b, lengths in runs], [b * lengths[1] for b, lengths in runs]
+    biases = bias.split(sizes_k) if bias is not None else [None] * len(runs)
+    parts = zip(q.split(sizes_q), k.split(sizes_k), v.split(sizes_k), biases, runs, strict=True)
+    return torch.cat([_batched(*qkv, extra, b) for *qkv, extra, (b, _) in parts])
+
+
+def _batched(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, b: int) -> Tensor:
+    """b segments of equal length: reshaped without a copy, (b · length, heads, d) → (b, heads, length, d) and back."""
+    batch = [part.unflatten(0, (b, -1)).transpose(1, 2) for part in (q, k, v)]
+    mask = None if bias is None else bias.view(b, 1, 1, -1)
+    return _product(*batch, mask).transpose(1, 2).flatten(0, 1)
+
+
+def _product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q kᵀ / √d + mask) v. Torch's bf16 gradient on CPUs took nine times as long as fp32's: train in fp32 there."""
+    if q.is_cuda or not q.requires_grad:
+        mask = None if mask is None else mask.to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast(q.device.type, enabled=False):
+        mask = None if mask is None else mask.float()
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).to(v.dtype)
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengths, keys: Lengths) -> Tensor:
+    """The definition: everything against everything, other segments masked out. For small sequences."""
+    own = _segments(queries, q.device)[:, None] == _segments(keys, q.device)  # (n, m)
+    mask = torch.zeros(own.shape, dtype=q.dtype, device=q.device).masked_fill(~own, float("-inf"))
+    mask = mask if bias is None else mask + bias.to(q.dtype)
+    q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
+    return _product(q, k, v, mask[None, None])[0].transpose(0, 1)
+
+
+def _flex(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengths, keys: Lengths) -> Tensor:
+    """torch's flex attention: blocks of the score matrix that hold no pair of one segment are never computed."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    mine, theirs = _segments(queries, q.device), _segments(keys, q.device)
+    added = torch.zeros(len(k), device=q.device) if bias is None else bias.float()
+    mask = create_block_mask(
+        lambda b, h, i, j: mine[i] == theirs[j], None, None, len(q), len(k), device=q.device.type
+    )
+    q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
+    out = _compiled_flex()(q, k, v, score_mod=lambda score, b, h, i, j: score + added[j], block_mask=mask)
+    return out[0].transpose(0, 1)
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex():  # compiling takes seconds, so once
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengths, keys: Lengths) -> Tensor:
+    """torch's variable-length flash attention, CUDA only."""
+    if bias is not None or not q.is_cuda:
+        raise MinisoraError("the varlen backend runs on CUDA and takes no bias: use 'runs'")
+    from torch.nn.attention.varlen import varlen_attn
+
+    ends_q, ends_k = _ends(queries, q.device), _ends(keys, q.device)
+    return varlen_attn(q, k, v, ends_q, ends_k, max(queries), max(keys))
+
+
+@lru_cache(maxsize=64)
+def _segments(lengths: Lengths, device: torch.device) -> Tensor:
+    return torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
+
+
+@lru_cache(maxsize=64)
+def _ends(lengths: Lengths, device: torch.device) -> Tensor:
+    return F.pad(torch.tensor(lengths, device=device).cumsum(0), (1, 0)).to(torch.int32)

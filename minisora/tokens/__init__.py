@@ -1,0 +1,1 @@
+"""Spacetime patches: what a transformer reads instead of words."""

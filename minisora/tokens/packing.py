@@ -1,0 +1,114 @@
+"""Packing: clips of any size, length and shape laid end to end in one sequence, without padding."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from minisora.core.errors import MinisoraError
+from minisora.tokens.patches import Grid, grid_of, patchify, positions, unpatchify
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A packed batch of clips. A segment is one clip's tokens: its grid first, then any known tokens appended to it."""
+
+    x: Tensor
+    """(n, d): the tokens."""
+    pos: Tensor
+    """(n, 3): where each stands in time, height and width; may be fractional."""
+    grids: tuple[Grid, ...]
+    """The grid of each segment."""
+    lengths: tuple[int, ...]
+    """The number of tokens of each segment: its grid and what is appended to it."""
+
+    @property
+    def seg(self) -> Tensor:
+        """(n,): the number of the segment that each token belongs to."""
+        lengths = torch.tensor(self.lengths, device=self.x.device)
+        return torch.arange(len(self.lengths), device=self.x.device).repeat_interleave(lengths)
+
+    def with_x(self, x: Tensor) -> "Tokens":
+        """The same places with other contents: what a sampler changes from step to step."""
+        return replace(self, x=x)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Packed prompts. Each ends in a row of zeros, the null row, so that an empty prompt is still something to look at."""
+
+    x: Tensor
+    """(m, d): the rows of all prompts."""
+    lengths: tuple[int, ...]
+    """The number of rows of each prompt, its null row included."""
+    bias: Tensor
+    """(m,): added to the attention scores of each row: the null row stands for many equal ones."""
+
+
+def pack(clips: Sequence[Tensor], patch: Grid) -> Tokens:
+    """Clips (c, t, h, w) of any mix of sizes, images as one-frame clips → one packed sequence."""
+    if not len(clips):
+        raise MinisoraError("there is no clip to pack: give at least one")
+    grids = tuple(grid_of(clip, patch) for clip in clips)
+    places = {grid: positions(grid, clips[0].device) for grid in set(grids)}
+    return Tokens(
+        x=torch.cat([patchify(clip, patch) for clip in clips]),
+        pos=torch.cat([places[grid] for grid in grids]),
+        grids=grids,
+        lengths=tuple(t * h * w for t, h, w in grids),
+    )
+
+
+def unpack(tokens: Tokens, patch: Grid) -> list[Tensor]:
+    """One packed sequence → the clips (c, t, h, w); appended tokens are left behind."""
+    segments = tokens.x.split(tokens.lengths)
+    return [
+        unpatchify(segment[: t * h * w], (t, h, w), patch)
+        for segment, (t, h, w) in zip(segments, tokens.grids, strict=True)
+    ]
+
+
+def pack_text(prompts: Sequence[Tensor], length: int) -> Text:
+    """Rows (l, d) of each prompt → packed text, as if every prompt were padded to `length` rows of zeros.
+
+    The length - l rows of padding are all equal, so their keys are too, and exp(s) · (length - l) = exp(s + log(length - l)):
+    one row with that bias takes the place of them all.
+    """
+    rows, bias = [], []
+    for prompt in prompts:
+        if len(prompt) >= length:
+            raise MinisoraError(f"a prompt has {len(prompt)} tokens, and fewer than {length} are allowed: shorten it")
+        rows += [prompt, prompt.new_zeros(1, prompt.shape[1])]
+        bias += [torch.zeros(len(prompt)), torch.tensor([length - len(prompt)]).log()]
+    x = torch.cat(rows)
+    return Text(x=x, lengths=tuple(len(prompt) + 1 for prompt in prompts), bias=torch.cat(bias).to(x))
+
+
+def fill(lengths: Iterable[int], budget: int, window: int = 64) -> Iterator[list[int]]:
+    """Greedy packing of a stream: yields lists of indices whose lengths add up to at most `budget` tokens.
+
+    It looks at the next `window` clips and always takes the longest that still fits, but begins with the one that has
+    waited longest, so nothing waits for ever.
+    """
+    if window < 1:
+        raise MinisoraError(f"the window is {window} clips: it has to be at least 1")
+    waiting: list[tuple[int, int]] = []  # (index, length), oldest first
+    stream = enumerate(lengths)
+    while True:
+        for index, length in stream:
+            if not 0 < length <= budget:
+                raise MinisoraError(f"clip {index} has {length} tokens, and the budget of a batch is {budget}")
+            waiting.append((index, length))
+            if len(waiting) == window:
+                break
+        if not waiting:
+            return
+        taken, left = [], budget
+        while fitting := [clip for clip in waiting if clip[1] <= left]:
+            clip = max(fitting, key=lambda clip: clip[1]) if taken else fitting[0]
+            waiting.remove(clip)
+            taken.append(clip)
+            left -= clip[1]
+        # equal lengths side by side: attention takes each run of them in one call
+        yield [index for index, _ in sorted(taken, key=lambda clip: (clip[1], clip[0]))]
