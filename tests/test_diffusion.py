@@ -28,7 +28,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64).to(dtype)
 
 
 def spread(t: Tensor) -> Tensor:
@@ -64,7 +64,9 @@ def test_a_time_per_token_is_each_tokens_own():
     one_by_one = [flow.mix(x[i], noise[i], float(t[i])) for i in range(3)]
     torch.testing.assert_close(flow.mix(x, noise, t), torch.stack(one_by_one))
     assert flow.mix(x, noise, t)[0].equal(x[0]) and flow.mix(x, noise, t)[2].equal(noise[2])
-    assert flow.mix(x.bfloat16(), noise.bfloat16(), t.double()).dtype == torch.bfloat16
+    half, half_noise, t = x.bfloat16(), noise.bfloat16(), torch.tensor([0.1, 0.501, 0.999]).double()
+    once = flow.mix(half.double(), half_noise.double(), t).bfloat16()  # rounded once, and t not at all
+    assert flow.mix(half, half_noise, t).equal(once)
 
 
 def test_the_loss_sees_only_the_tokens_it_is_shown():
@@ -79,7 +81,7 @@ def test_the_loss_sees_only_the_tokens_it_is_shown():
 @given(s=shifts, mean=st.floats(-1, 1))
 def test_sampled_times_have_the_shifted_median(s: float, mean: float):
     t = flow.sample_times(4001, generator(), s, mean, std=0.5)
-    assert t.dtype == torch.float64 and (0 < t).all() and (t < 1).all()
+    assert t.dtype == torch.float64 and (t > 0).all() and (t < 1).all()
     logit = torch.logit(shift(t, 1 / s))
     assert abs(logit.median() - mean) < 0.05 and abs(logit.std() - 0.5) < 0.03
     assert t.equal(flow.sample_times(4001, generator(), s, mean, std=0.5))
@@ -135,18 +137,18 @@ def test_silly_times_are_refused(name: str, times: list[float]):
 @pytest.mark.parametrize("name, order", [("euler", 1), ("heun", 2), ("unipc", 2)])
 def test_the_order_of_convergence(name: str, order: int, s: float, start: float):
     x, t = normal(16, 3), torch.tensor(start).double()
-    counts = torch.tensor([32, 64, 128, 256]).double()
+    counts = torch.tensor([256, 512, 1024]).double()
     errors = [(ODE[name](exact, x, schedule(int(n), s, start)) - carried(x, t)).norm() for n in counts]
-    logs = torch.stack([counts.log(), torch.ones(4)], 1).double()
+    logs = torch.stack([counts.log(), torch.ones(3)], 1).double()
     slope = -torch.linalg.lstsq(logs, torch.stack(errors).log()[:, None]).solution[0].item()
     assert abs(slope - order) < 0.25, slope
 
 
 @pytest.mark.parametrize("eta", [0.3, 0.7, 1.0])
 def test_new_noise_keeps_the_marginals(eta: float):
-    """Mean and variance approach the exact ones, at the end and on the way, with an error that shrinks with the step."""
-    x, worst = normal(100_000, 3), {}
-    for steps in (10, 80):
+    """Mean and variance approach the exact ones, at the end and on the way: the error shrinks with the step."""
+    x, worst = normal(40_000, 3), {}
+    for steps in (20, 160):
         gaps: list[float] = []
 
         def look(step: int, t: Tensor, x: Tensor, x0: Tensor, steps: int = steps, gaps: list[float] = gaps) -> None:
@@ -157,7 +159,7 @@ def test_new_noise_keeps_the_marginals(eta: float):
 
         sde(exact, x, schedule(steps), generator(1), eta, look)
         worst[steps] = max(gaps)
-    assert worst[80] < 0.06 and worst[80] < worst[10] / 3, worst
+    assert worst[160] < 0.07 and worst[160] < worst[20] / 4, worst
 
 
 def test_without_new_noise_the_sde_is_euler():
@@ -199,7 +201,7 @@ def test_half_precision_is_no_worse_than_its_own_rounding(name: str):
     state = ODE[name](lambda x, t: exact(x.double(), t).bfloat16(), x.float(), times)
     assert state.dtype == torch.float32 and (state - truth).abs().max() < 0.01
     half = ODE[name](lambda x, t: exact(x.double(), t), x, times)
-    assert half.dtype == torch.bfloat16 and (half - truth).abs().max() < 0.05
+    assert half.dtype == torch.bfloat16 and (half - truth).norm() < 0.02 * truth.norm()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
@@ -235,10 +237,10 @@ def test_rescaling_brings_back_the_contrast_of_each_clip():
     c, u = normal(9, 4) * (1 + SEG[:, None]), normal(9, 4, seed=1)
     result = combine(c, u, 6.0, rescale=1.0, seg=SEG)
     for clip in range(3):
-        mine = SEG == clip
+        mine = SEG.eq(clip)
         torch.testing.assert_close(result[mine].std(), c[mine].std())
         torch.testing.assert_close(result[mine], combine(c[mine], u[mine], 6.0, rescale=1.0))  # packed = one by one
-        assert not torch.allclose(combine(c, u, 6.0, rescale=1.0)[mine].std(), c[mine].std(), rtol=0.05)
+    assert not torch.allclose(result, combine(c, u, 6.0, rescale=1.0), rtol=0.05)  # one contrast for all is another
     half = (combine(c, u, 6.0, seg=SEG) + result) / 2
     torch.testing.assert_close(combine(c, u, 6.0, rescale=0.5, seg=SEG), half)
 
@@ -249,7 +251,7 @@ def test_the_guided_velocity_rescales_the_clean_prediction(rescale: float):
     v = guided(lambda x, t: c, lambda x, t: u, 6.0, rescale, seg=SEG)(x, t)
     if rescale == 1.0:
         for clip in range(3):
-            mine = SEG == clip
+            mine = SEG.eq(clip)
             torch.testing.assert_close(flow.clean(x, v, t)[mine].std(), flow.clean(x, c, t)[mine].std())
     else:  # the way through x0 ends at the same place
         torch.testing.assert_close(v, combine(c, u, 6.0))

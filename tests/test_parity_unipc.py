@@ -1,5 +1,6 @@
 """UniPC and its schedules against diffusers, which is run here as a yardstick and nowhere else."""
 
+import inspect
 import os
 
 import pytest
@@ -48,6 +49,10 @@ def test_the_solver_is_the_reference(steps: int, s: float, dtype: torch.dtype, b
     assert apart(unipc(field, NOISE.to(dtype), times), theirs) < bound
 
 
+@pytest.mark.skipif(
+    "sigmas" not in inspect.signature(diffusers.UniPCMultistepScheduler.set_timesteps).parameters,
+    reason="an older diffusers has the older schedule, and takes no other",
+)
 @pytest.mark.parametrize("s", SHIFTS)
 @pytest.mark.parametrize("steps", STEPS)
 def test_the_schedules_are_the_reference(steps: int, s: float):
@@ -62,7 +67,7 @@ def test_the_schedules_are_the_reference(steps: int, s: float):
     assert apart(schedule(steps, s, start=shift(1 - 1 / 1000, s)), times.double()) < 1e-7
 
 
-@pytest.mark.parametrize("steps", (2, 5, 20))
+@pytest.mark.parametrize("steps", (3, 5, 20))  # with fewer, both are Euler
 def test_a_broken_solver_or_schedule_is_noticed(steps: int, monkeypatch: pytest.MonkeyPatch):
     theirs, times = reference(steps, 3.0, torch.float32)
     assert apart(euler(field, NOISE, times), theirs) > 1e-4  # order 1

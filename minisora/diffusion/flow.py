@@ -74,5 +74,5 @@ def wide(x: Tensor) -> Tensor:
 def _per_token(t: Time, x: Tensor) -> Time:
     """A time per token, (n,), becomes (n, 1, …) to stand beside x; one time for all stays as exact as it is."""
     if isinstance(t, Tensor) and t.ndim == 1:
-        return wide(x).new_tensor(t).reshape(-1, *[1] * (x.ndim - 1))
+        return t.to(wide(x)).reshape(-1, *[1] * (x.ndim - 1))
     return t

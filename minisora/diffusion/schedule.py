@@ -18,9 +18,14 @@ def shift(t: T, s: float) -> T:
     At the same t a larger clip is easier to see through its noise, as neighbouring tokens tell the same. The odds
     (1 - t) / t of signal to noise are divided by s to make up for it.
     """
+    s = _checked(s)
+    return s * t / (1 + (s - 1) * t)
+
+
+def _checked(s: float) -> float:
     if not 0 < s < inf:
         raise MinisoraError(f"times cannot be shifted by {s}: a shift is above 0, and 1 changes nothing")
-    return s * t / (1 + (s - 1) * t)
+    return s
 
 
 _shift = shift  # schedule() has an argument of that name
@@ -39,7 +44,7 @@ def schedule(steps: int, shift: float = 1.0, start: float = 1.0, floor: float = 
         raise MinisoraError(f"there is no schedule of {steps} steps: take at least 1")
     if not 0 < start <= 1:
         raise MinisoraError(f"a schedule cannot start at t = {start}: t goes from above 0 to 1, where all is noise")
-    even = _shift(float(start), 1 / shift if shift else 0.0)
+    even = _shift(float(start), 1 / _checked(shift))
     if not 0 <= floor < even:
         raise MinisoraError(f"a schedule's floor of {floor} has to be at least 0 and below its start, here {even:g}")
     times = _shift(torch.linspace(even, floor, steps + 1, dtype=torch.float64), shift)

@@ -16,7 +16,6 @@ from minisora.nn.rope import rotate, rotations
 from minisora.tokens.packing import Text, Tokens
 from minisora.tokens.patches import Grid
 
-
 FP32 = re.compile(r"embed_time|modulation|table|norm_text")
 """Parameters whose rounding to bf16 would be seen: they act on every channel of every token."""
 
@@ -78,6 +77,15 @@ class Attention(nn.Module):
         return self.out(attention(q, k, v, queries, keys, bias, self.backend).flatten(1))
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Who sits with whom: the lengths of the clips and prompts, and the bias of the rows of text."""
+
+    clips: tuple[int, ...]
+    prompts: tuple[int, ...]
+    bias: Tensor
+
+
 class Block(nn.Module):
     """Look at the clip, look at the prompt, think: self-attention, cross-attention, MLP."""
 
@@ -90,7 +98,7 @@ class Block(nn.Module):
         self.mlp_in, self.mlp_out = nn.Linear(config.width, config.mlp), nn.Linear(config.mlp, config.width)
         self.table = nn.Parameter(torch.zeros(6, config.width))
 
-    def forward(self, x: Tensor, text: Tensor, mod: Tensor, times: Times, turns: Tensor, batch: "Batch") -> Tensor:
+    def forward(self, x: Tensor, text: Tensor, mod: Tensor, times: Times, turns: Tensor, batch: Batch) -> Tensor:
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = (self.table + mod).unbind(1)  # (u, d) each
 
         h = modulate(x, shift, scale, times, self.eps)
@@ -100,15 +108,6 @@ class Block(nn.Module):
 
         h = modulate(x, shift_mlp, scale_mlp, times, self.eps)
         return gated(x, self.mlp_out(F.gelu(self.mlp_in(h), approximate="tanh")), gate_mlp, times)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Who sits with whom: the lengths of the clips and prompts, and the bias of the rows of text."""
-
-    clips: tuple[int, ...]
-    prompts: tuple[int, ...]
-    bias: Tensor
 
 
 class DiT(nn.Module):

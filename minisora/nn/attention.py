@@ -1,4 +1,4 @@
-"""Attention over segments: tokens of one clip see each other and nobody else. One meaning, several ways to compute it."""
+"""Attention over segments: the tokens of a clip see each other and nobody else. One meaning, several backends."""
 
 from functools import lru_cache
 from itertools import groupby
@@ -49,18 +49,18 @@ def _in_runs(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, runs: list[tu
     sizes_q, sizes_k = [b * lengths[0] for b, lengths in runs], [b * lengths[1] for b, lengths in runs]
     biases = bias.split(sizes_k) if bias is not None else [None] * len(runs)
     parts = zip(q.split(sizes_q), k.split(sizes_k), v.split(sizes_k), biases, runs, strict=True)
-    return torch.cat([_batched(*qkv, extra, b) for *qkv, extra, (b, _) in parts])
+    return torch.cat([_batched(q_, k_, v_, extra, b) for q_, k_, v_, extra, (b, _) in parts])
 
 
 def _batched(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, b: int) -> Tensor:
     """b segments of equal length: reshaped without a copy, (b · length, heads, d) → (b, heads, length, d) and back."""
-    batch = [part.unflatten(0, (b, -1)).transpose(1, 2) for part in (q, k, v)]
+    q, k, v = (part.unflatten(0, (b, -1)).transpose(1, 2) for part in (q, k, v))
     mask = None if bias is None else bias.view(b, 1, 1, -1)
-    return _product(*batch, mask).transpose(1, 2).flatten(0, 1)
+    return _product(q, k, v, mask).transpose(1, 2).flatten(0, 1)
 
 
 def _product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / √d + mask) v. Torch's bf16 gradient on CPUs took nine times as long as fp32's: train in fp32 there."""
+    """softmax(q kᵀ / √d + mask) v. On CPUs torch's bf16 gradient took nine times as long as fp32's, so fp32 it is."""
     if q.is_cuda or not q.requires_grad:
         mask = None if mask is None else mask.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -84,9 +84,7 @@ def _flex(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengths
 
     mine, theirs = _segments(queries, q.device), _segments(keys, q.device)
     added = torch.zeros(len(k), device=q.device) if bias is None else bias.float()
-    mask = create_block_mask(
-        lambda b, h, i, j: mine[i] == theirs[j], None, None, len(q), len(k), device=q.device.type
-    )
+    mask = create_block_mask(lambda b, h, i, j: mine[i] == theirs[j], None, None, len(q), len(k), device=q.device.type)
     q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
     out = _compiled_flex()(q, k, v, score_mod=lambda score, b, h, i, j: score + added[j], block_mask=mask)
     return out[0].transpose(0, 1)
@@ -106,7 +104,9 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengt
     from torch.nn.attention.varlen import varlen_attn
 
     ends_q, ends_k = _ends(queries, q.device), _ends(keys, q.device)
-    return varlen_attn(q, k, v, ends_q, ends_k, max(queries), max(keys))
+    out = varlen_attn(q, k, v, ends_q, ends_k, max(queries), max(keys))
+    assert isinstance(out, Tensor)
+    return out
 
 
 @lru_cache(maxsize=64)

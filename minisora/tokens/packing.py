@@ -1,9 +1,11 @@
 """Packing: clips of any size, length and shape laid end to end in one sequence, without padding."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
@@ -36,7 +38,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Text:
-    """Packed prompts. Each ends in a row of zeros, the null row, so that an empty prompt is still something to look at."""
+    """Packed prompts. Each ends in a null row of zeros, so that a dropped prompt is still something to look at."""
 
     x: Tensor
     """(m, d): the rows of all prompts."""
@@ -72,17 +74,18 @@ def unpack(tokens: Tokens, patch: Grid) -> list[Tensor]:
 def pack_text(prompts: Sequence[Tensor], length: int) -> Text:
     """Rows (l, d) of each prompt → packed text, as if every prompt were padded to `length` rows of zeros.
 
-    The length - l rows of padding are all equal, so their keys are too, and exp(s) · (length - l) = exp(s + log(length - l)):
-    one row with that bias takes the place of them all.
+    The n = length - l rows of padding are all equal, and so are their keys and their scores s: since
+    n exp(s) = exp(s + log n), one null row with the bias log n takes the place of them all.
     """
-    rows, bias = [], []
+    lengths, bias = [], []
     for prompt in prompts:
-        if len(prompt) >= length:
-            raise MinisoraError(f"a prompt has {len(prompt)} tokens, and fewer than {length} are allowed: shorten it")
-        rows += [prompt, prompt.new_zeros(1, prompt.shape[1])]
-        bias += [torch.zeros(len(prompt)), torch.tensor([length - len(prompt)]).log()]
-    x = torch.cat(rows)
-    return Text(x=x, lengths=tuple(len(prompt) + 1 for prompt in prompts), bias=torch.cat(bias).to(x))
+        padding = length - len(prompt)
+        if padding < 0:
+            raise MinisoraError(f"a prompt has {len(prompt)} tokens, and {length} are allowed: shorten it")
+        lengths.append(len(prompt) + (padding > 0))
+        bias += [0.0] * len(prompt) + [math.log(padding)] * (padding > 0)
+    rows = [F.pad(prompt, (0, 0, 0, rows - len(prompt))) for prompt, rows in zip(prompts, lengths, strict=True)]
+    return Text(torch.cat(rows), tuple(lengths), torch.tensor(bias, device=rows[0].device))
 
 
 def fill(lengths: Iterable[int], budget: int, window: int = 64) -> Iterator[list[int]]:

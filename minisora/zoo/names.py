@@ -6,9 +6,6 @@ Each table turns our names into theirs, piece by piece. Where a tensor's shape d
 import re
 from collections.abc import Iterable
 
-from einops import rearrange
-from torch import Tensor
-
 Spelling = list[tuple[str, str]]
 
 DIT_OFFICIAL: Spelling = [
