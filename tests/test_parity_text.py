@@ -1,17 +1,6 @@
-"""The text encoder against transformers' UMT5, on random weights. The real weights have not been loaded.
-
-Names, one tensor of theirs to one of ours, with `encoder.block.N` as `blocks.N`:
-    shared                                          embedding
-    layer.0.layer_norm, layer.1.layer_norm          attention_norm, mlp_norm
-    layer.0.SelfAttention.{q, k, v, o}              attention.{q, k, v, out}
-    layer.0.SelfAttention.relative_attention_bias   attention.bias
-    layer.1.DenseReluDense.{wi_0, wi_1, wo}         mlp.{gate, up, down}
-    encoder.final_layer_norm                        norm
-Theirs lists the embedding twice, as `shared` and as `encoder.embed_tokens`; the two are one tensor.
-"""
+"""The text encoder against transformers' UMT5, on random weights. The real weights have not been loaded."""
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -26,35 +15,19 @@ from minisora.core.errors import MinisoraError  # noqa: E402
 from minisora.models import text  # noqa: E402
 from minisora.models.text import TextConfig, TextEncoder, distance_buckets  # noqa: E402
 from minisora.models.tokenizer import clean, pretrained_tokenizer  # noqa: E402
+from minisora.zoo.names import TEXT_DIFFUSERS, spell  # noqa: E402
+from minisora.zoo.presets import UMT5_XXL  # noqa: E402
 
 BOUND = 1e-5
-RENAMES = {
-    r"^encoder\.block\.": "blocks.",
-    r"^shared\.": "embedding.",
-    r"^encoder\.final_layer_norm\.": "norm.",
-    r"layer\.0\.layer_norm": "attention_norm",
-    r"layer\.1\.layer_norm": "mlp_norm",
-    r"layer\.0\.SelfAttention\.relative_attention_bias": "attention.bias",
-    r"layer\.0\.SelfAttention\.o\.": "attention.out.",
-    r"layer\.0\.SelfAttention": "attention",
-    r"layer\.1\.DenseReluDense\.wi_0": "mlp.gate",
-    r"layer\.1\.DenseReluDense\.wi_1": "mlp.up",
-    r"layer\.1\.DenseReluDense\.wo": "mlp.down",
-}
 TINY = TextConfig(vocabulary=99, width=48, heads=4, head_width=16, mlp=80, layers=3)
-XXL = TextConfig(vocabulary=256384, width=4096, heads=64, head_width=64, mlp=10240, layers=24)
 LENGTHS = (5, 1, 40, 300)  # beyond the largest distance that is told apart
 
 
-def ours_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    renamed = {}
-    for name, tensor in state.items():
-        if name == "encoder.embed_tokens.weight":
-            continue
-        for pattern, ours in RENAMES.items():
-            name = re.sub(pattern, ours, name)
-        renamed[name] = tensor
-    return renamed
+def ours_of(state: dict[str, Tensor], ours: TextEncoder) -> dict[str, Tensor]:
+    """Theirs lists the embedding twice, as `shared` and as `encoder.embed_tokens`; the two are one tensor."""
+    spelled = spell(ours.state_dict(), TEXT_DIFFUSERS)
+    assert sorted([*spelled.values(), "encoder.embed_tokens.weight"]) == sorted(state)
+    return {name: state[other] for name, other in spelled.items()}
 
 
 def reference(config: TextConfig) -> nn.Module:
@@ -79,7 +52,7 @@ def case() -> tuple[TextEncoder, list[list[int]], list[Tensor]]:
         else:
             nn.init.normal_(parameter, std=0.7 * parameter.shape[1] ** -0.5)
     ours = TextEncoder(TINY)
-    ours.load_state_dict(ours_of(theirs.state_dict()), strict=True)
+    ours.load_state_dict(ours_of(theirs.state_dict(), ours), strict=True)
     prompts = [[*torch.randint(2, 99, (length - 1,)).tolist(), 1] for length in LENGTHS]
     ids = torch.zeros(len(LENGTHS), max(LENGTHS), dtype=torch.long)
     for row, prompt in zip(ids, prompts, strict=True):
@@ -138,11 +111,11 @@ def test_distance_classes_are_the_reference_s(buckets: int, distance: int) -> No
 
 def test_full_size_names_and_shapes_are_a_bijection() -> None:
     with torch.device("meta"):
-        theirs, ours = reference(XXL).state_dict(), TextEncoder(XXL).state_dict()
-    renamed = ours_of(theirs)
-    assert len(theirs) - 1 == len(renamed) == len(ours) == 242
+        theirs, ours = reference(UMT5_XXL), TextEncoder(UMT5_XXL)
+    renamed = ours_of(theirs.state_dict(), ours)
+    assert len(renamed) == 242
     assert {name: tensor.shape for name, tensor in renamed.items()} == {
-        name: tensor.shape for name, tensor in ours.items()
+        name: tensor.shape for name, tensor in ours.state_dict().items()
     }
 
 

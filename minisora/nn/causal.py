@@ -21,9 +21,8 @@ class Stream:
     def past(self, owner: nn.Module, x: Tensor, count: int) -> Tensor:
         """x with the `count` frames before it in front, zeros at the beginning of a video; remembers x's last ones."""
         before = self.frames.get(owner)
-        if before is None:
-            before = x.new_zeros(*x.shape[:2], count, *x.shape[3:])
-        return self.keep(owner, torch.cat([before, x], 2), count)
+        x = F.pad(x, (0, 0, 0, 0, count, 0)) if before is None else torch.cat([before, x], 2)
+        return self.keep(owner, x, count)
 
     def keep(self, owner: nn.Module, x: Tensor, count: int) -> Tensor:
         if not self.last:
