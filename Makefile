@@ -14,8 +14,9 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A finished installation leaves a mark, so that the second run of any command starts at once.
 CORE := $(VENV)/.installed-core
 DEV  := $(VENV)/.installed-dev
+PARITY := $(VENV)/.installed-parity
 
-.PHONY: help demo test test-all lint types lab data check-data clean
+.PHONY: help demo test test-all parity lint types lab data check-data clean
 .DEFAULT_GOAL := help
 
 help:  ## what each command does
@@ -30,6 +31,9 @@ test: $(DEV)  ## the quick tests, under five minutes on two cores
 
 test-all: $(DEV)  ## all tests, the slow laws included
 	$(BIN)/python -m pytest
+
+parity: $(PARITY)  ## the models against diffusers and transformers, on random weights
+	$(BIN)/python -m pytest tests/test_parity_*.py
 
 lint: $(DEV)  ## ruff: style and layout
 	$(BIN)/ruff check .
@@ -63,4 +67,8 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(CORE)
 	@$(PIP) --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(PARITY): $(DEV)
+	@$(PIP) --constraint constraints.txt --editable ".[parity]"
 	@touch $@

@@ -43,7 +43,7 @@ Clip = tuple[Tensor, Tensor, Tensor, tuple[int, int, int], Tensor]
 
 
 def clips() -> list[Clip]:
-    """A time for each clip; in one the first frame is known, and to another a known frame is appended, both at t = 0."""
+    """A time for each clip. In one the first frame is known, to another a known frame is appended, both at t = 0."""
     generator = torch.Generator().manual_seed(1)
     made = []
     for index, (size, rows) in enumerate(zip(SIZES, ROWS, strict=True)):
@@ -274,7 +274,7 @@ def test_autocast_trains() -> None:
         (v * weights).sum().backward()
     assert v.isfinite().all() and relative(v.float(), model(tokens, t, text).detach()) < 0.03
     rough = all_gradients(model)
-    for name, gradient in rough.items():
+    for gradient in rough.values():
         assert gradient.isfinite().all() and gradient.dtype == torch.float32
     joined = [torch.cat([gradients[name].flatten() for name in exact]) for gradients in (rough, exact)]
     assert F.cosine_similarity(*joined, dim=0) > 0.99

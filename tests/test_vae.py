@@ -1,4 +1,4 @@
-"""The causal VAE: the past never sees the future, and chunk by chunk is the same as all at once, in the memory of one."""
+"""The causal VAE: the past never sees the future, and chunk by chunk is the same as all at once."""
 
 import subprocess
 import sys

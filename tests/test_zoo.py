@@ -310,6 +310,24 @@ def test_no_two_parameters_share_a_name(part: str, config: Preset, layout: str) 
     assert len(set(spelled.values())) == len(own)
 
 
+def test_official_names_without_an_oracle_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        text, vae = TextEncoder(preset("wan2.2-ti2v-5b").text), VAE(preset("wan2.2-ti2v-5b").vae)
+    block = ["norm1", "norm2", "attn.q", "attn.k", "attn.v", "attn.o", "ffn.gate.0", "ffn.fc1", "ffn.fc2"]
+    block += ["pos_embedding.embedding"]
+    wanted = {f"blocks.{n}.{name}.weight" for n in range(24) for name in block}
+    found = set(spell(text.state_dict(), names.TEXT_OFFICIAL).values())
+    assert found == wanted | {"token_embedding.weight", "norm.weight"}
+    found = set(spell(dict(vae.named_parameters()), names.vae_official(vae.config)).values())
+    assert found > {
+        "encoder.downsamples.0.downsamples.2.resample.1.weight", "encoder.downsamples.1.downsamples.0.shortcut.bias",
+        "encoder.downsamples.2.downsamples.2.time_conv.weight", "encoder.downsamples.3.downsamples.1.residual.6.bias",
+        "decoder.upsamples.0.upsamples.3.time_conv.bias", "decoder.upsamples.2.upsamples.3.resample.1.bias",
+        "decoder.upsamples.3.upsamples.0.residual.0.gamma", "decoder.middle.1.norm.gamma", "conv1.weight",
+        "encoder.middle.2.residual.3.gamma", "decoder.head.2.weight", "encoder.conv1.weight", "conv2.bias",
+    }  # fmt: skip
+
+
 def test_folding_refuses_what_is_not_the_same_tensor() -> None:
     ours = torch.arange(2 * 12).view(2, 12)
     conv = rearrange(ours, "o (t h w c) -> o c t h w", t=1, h=2, w=2)
@@ -341,6 +359,7 @@ def test_presets_that_do_not_fit_are_refused() -> None:
         preset("huge")
 
 
+# 14B and the 2.2 VAE and 5B in millions are our own count, which the bijections with the reference's shapes confirm
 @pytest.mark.parametrize(
     "name, part, millions, tensors",
     [
@@ -349,7 +368,7 @@ def test_presets_that_do_not_fit_are_refused() -> None:
         ("wan2.1-t2v-1.3b", "text", 5680.9, 242), ("wan2.2-ti2v-5b", "dit", 4999.8, 825),
     ],
 )  # fmt: skip
-def test_full_size_models_have_their_published_sizes(name: str, part: str, millions: float, tensors: int) -> None:
+def test_full_size_models_have_their_sizes(name: str, part: str, millions: float, tensors: int) -> None:
     assert parameters(preset(name))[part] / 1e6 == pytest.approx(millions, abs=0.1)
     makers = {"dit": DiT, "vae": VAE, "text": TextEncoder}
     with torch.device("meta"):

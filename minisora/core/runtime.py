@@ -1,5 +1,6 @@
 """Where the computation runs: device, precision, seeds, and which of several processes this one is."""
 
+import ctypes
 import os
 import random
 from dataclasses import dataclass
@@ -36,6 +37,20 @@ def pick_dtype(device: torch.device, name: str = "auto") -> torch.dtype:
     dtypes = {"auto": torch.bfloat16 if bf16_pays(device) else torch.float32}
     dtypes |= {"bf16": torch.bfloat16, "fp32": torch.float32}
     return dtypes[check_choice("dtype", name, dtypes)]
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory that it frees; True where that can be asked for (glibc, so ordinary Linux).
+
+    glibc gives large blocks back to the system at once, and the next tensor of that size waits for new pages to be
+    filled with zeros. Training makes the same tensors at every step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or none that can be asked
+        return False
+    trim_threshold, mmap_max = -1, -4
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def seed_everything(seed: int) -> None:

@@ -29,7 +29,7 @@ from minisora.zoo.names import (
     spell,
     vae_diffusers,
     vae_official,
-)  # fmt: skip
+)
 from minisora.zoo.presets import Preset
 
 PLACES = {
@@ -147,10 +147,9 @@ def fill(
     for path in files:
         for other, tensor in _tensors(path):
             name = ours[other]
-            if name not in state:  # else it is the twin of one
-                folded = fold(tensor, tuple(wanted[name].shape))
-                assert folded is not None
-                state[name] = folded.to(device, wanted[name].dtype, copy=True)  # the file may change or go away
+            folded = fold(tensor, tuple(wanted[name].shape))
+            assert folded is not None
+            state[name] = folded.to(device, wanted[name].dtype, copy=True)  # the file may change or go away
     model.load_state_dict(state, strict=False, assign=True)  # buffers are the caller's
     return model
 
