@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
-from minisora.nn import attention as module
 from minisora.nn.attention import BACKENDS, Lengths, attention
 
 HEADS, WIDTH = 3, 8
@@ -75,11 +74,7 @@ def test_every_backend_is_the_definition_and_so_are_its_gradients(
 @with_bias
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("case", ["mixed lengths", "text beside clips"])
-def test_flex_is_the_definition(case: str, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As torch interprets it: compiled, it is for CUDA, and on CPUs it has no gradient."""
-    from torch.nn.attention.flex_attention import flex_attention
-
-    monkeypatch.setattr(module, "_compiled_flex", lambda: flex_attention)
+def test_flex_is_the_definition(case: str, biased: bool) -> None:
     q, k, v, bias, _ = made(*CASES[case], biased)
     seen = attention(q, k, v, *CASES[case], bias, "flex")
     torch.testing.assert_close(seen, defined(q, k, v, *CASES[case], bias).float(), rtol=1e-5, atol=1e-5)
@@ -152,18 +147,20 @@ def test_the_gradient_in_half_precision_is_that_of_fp32_rounded(
     *qkv, bias, out = (None if part is None else part.bfloat16() for part in made(queries, keys, biased=True))
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            return attention(q, k, v, queries, keys, bias, backend)
+        return attention(q, k, v, queries, keys, bias, backend)
 
-    q, k, v = (part.clone().requires_grad_() for part in qkv)
-    assert torch.equal(attend(q, k, v), attend(q.float(), k.float(), v.float()).bfloat16())
-    got = gradients(attend, *qkv, out=out)
-    wanted = gradients(attend, *(part.float() for part in qkv), out=out.float())
+    def attend_low(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            return attend(q, k, v)
+
+    full = [part.float() for part in qkv]
+    got, wanted = gradients(attend_low, *qkv, out=out), gradients(attend, *full, out=out.float())
     for gradient, other in zip(got, wanted, strict=True):
         assert gradient.dtype == torch.bfloat16 and torch.equal(gradient, other.bfloat16())
-    half = attend(*qkv)  # without a gradient the product itself is in half precision
+    exact, half = attend(*full), attend_low(*qkv)  # without a gradient the product itself is in half precision
+    assert torch.equal(attend_low(*(part.requires_grad_() for part in qkv)), exact.bfloat16())
     assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), attend(*(part.float() for part in qkv)).float(), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(half.float(), exact, rtol=0.05, atol=0.05)
 
 
 @backends

@@ -40,6 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def test_the_installed_command_runs():
     told = subprocess.run([Path(sys.executable).with_name("minisora"), "info"], capture_output=True, text=True)
+    assert "wan2.1-t2v-1.3b" in told.stdout
     assert told.returncode == 0 and told.stdout.startswith("minisora") and "torch" in told.stdout
 
 

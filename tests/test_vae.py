@@ -2,18 +2,19 @@
 
 import subprocess
 import sys
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
 from minisora.models.vae import VAE, VAEConfig
-from minisora.nn.causal import Stream
+from minisora.nn.causal import Stream, TimeDown, TimeUp
 
 STATS = {"mean": (0.5, -1.0, 0.1, 2.0), "std": (2.0, 0.5, 1.3, 3.0)}
 CONFIGS = {
@@ -162,6 +163,23 @@ def test_an_image_is_the_first_frame_of_a_video(name: str) -> None:
     assert relative(model.decode(z[:, :, :1]), model.decode(z)[:, :, :1]) < EXACT
 
 
+def test_steps_in_time_let_frame_0_through_and_go_on_in_pairs() -> None:
+    """Down: output i + 1 is made of frames 2 i, 2 i + 1, 2 i + 2. Up: one frame makes two, and none sees frame 0."""
+    torch.manual_seed(0)
+    down, up = TimeDown(3).requires_grad_(False), TimeUp(3).requires_grad_(False)
+    x = torch.randn(1, 3, 7, 2, 2)
+    fewer, more = down(x, Stream()), up(x, Stream())
+    assert fewer.shape[2] == 4 and more.shape[2] == 13
+    assert torch.equal(fewer[:, :, 0], x[:, :, 0]) and torch.equal(more[:, :, 0], x[:, :, 0])
+    for i in range(3):
+        seen = down.conv(x[:, :, 2 * i : 2 * i + 3])
+        torch.testing.assert_close(fewer[:, :, i + 1 : i + 2], seen)
+    late = F.pad(x[:, :, 1:], (0, 0, 0, 0, 2, 0))  # instead of frames 0 and -1 there is nothing
+    for i in range(6):
+        pair = F.conv3d(late[:, :, i : i + 3], up.conv.weight, up.conv.bias)[:, :, 0]
+        torch.testing.assert_close(more[:, :, 2 * i + 1 : 2 * i + 3].movedim(2, 1).flatten(1, 2), pair)
+
+
 # ---- shapes
 
 
@@ -215,9 +233,8 @@ def test_a_stream_refuses_what_it_cannot_go_on_with_and_is_none_the_worse_for_it
     parts = [model.encode(x[:, :, :1], stream)]
     bad = [(0, side)] + [(frames, side) for frames in (1, time - 1, time + 1) if frames % time] + [(time, side + 1)]
     for frames, height in bad:
-        message = refused(
-            lambda frames=frames, height=height: model.encode(torch.ones(1, 3, frames, height, side), stream)
-        )
+        chunk = torch.ones(1, 3, frames, height, side)
+        message = refused(lambda chunk=chunk: model.encode(chunk, stream))
         assert f"{time}k frames" in message
     parts.append(model.encode(x[:, :, 1:], stream))
     assert relative(torch.cat(parts, 2), model.encode(x)) < EXACT
@@ -246,6 +263,16 @@ def test_normalise_and_denormalise_are_inverse(name: str, seed: int) -> None:
         torch.testing.assert_close(normal.std((0, 2, 3, 4)), torch.ones(4), rtol=0, atol=0.1)
     x = pixels(name, 2, seed=seed)
     assert torch.equal(model.encode(x), model.normalise(model.posterior(x)[0]))
+
+
+@models
+def test_pixels_are_encoded_to_and_decoded_from_normalised_latents(name: str) -> None:
+    model, raw = MODELS[name], VAE(replace(CONFIGS[name], mean=(), std=())).requires_grad_(False)
+    raw.load_state_dict({**model.state_dict(), "mean": raw.mean, "std": raw.std})
+    x, z = pixels(name), codes()
+    assert torch.equal(raw.encode(x), raw.posterior(x)[0])
+    assert relative(model.denormalise(model.encode(x)), raw.encode(x)) < EXACT
+    assert relative(model.decode(z), raw.decode(model.denormalise(z))) < EXACT
 
 
 @models
@@ -299,12 +326,12 @@ def peak():
     status = open("/proc/self/status").read()
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
 def run(frames):
-    for chunk in model.decode_chunks(torch.randn(1, 4, 1 + frames // 4, 32, 32)):
+    for chunk in model.decode_chunks(torch.randn(1, 4, 1 + frames // 4, 20, 20)):
         del chunk
     return peak()
 run(5)  # a chunk of one frame and a full one
 print(run(17), run(65), run(257), flush=True)
-model.decode(torch.randn(1, 4, 17, 32, 32))
+model.decode(torch.randn(1, 4, 17, 20, 20))
 print(peak())
 """
 
@@ -317,6 +344,6 @@ def test_the_memory_of_decoding_a_stream_is_that_of_a_chunk() -> None:
         [sys.executable, "-c", PEAK], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
     )
     *streamed, whole = map(int, done.stdout.split())
-    print(f"17, 65, 257 frames of 256x256 in chunks: {streamed} MiB; 65 at once: {whole} MiB")
-    assert all(later <= 1.1 * earlier for earlier, later in pairwise(streamed))
+    print(f"17, 65, 257 frames of 160x160 in chunks: {streamed} MiB; 65 at once: {whole} MiB")
+    assert max(streamed) <= 1.1 * min(streamed)
     assert whole > 1.5 * streamed[-1]

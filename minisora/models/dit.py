@@ -127,10 +127,8 @@ class DiT(nn.Module):
 
     def lower(self, dtype: torch.dtype) -> "DiT":
         """Weights in `dtype`, but those that make times, modulation and affine norms, which stay fp32."""
-        self.to(dtype)
         for name, parameter in self.named_parameters():
-            if FP32.search(name):
-                parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(torch.float32 if FP32.search(name) else dtype)
         return self
 
     def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:

@@ -44,6 +44,10 @@ class VAEConfig:
     def __post_init__(self) -> None:
         if len(self.time) != len(self.stages) - 1:
             raise MinisoraError(f"a VAE with {len(self.stages)} stages needs {len(self.stages) - 1} values for time")
+        if self.shortcuts and self.stages[-2:-1] not in ((), self.stages[-1:]):
+            raise MinisoraError(
+                f"with shortcuts the last two stages have one multiple, and here they are {self.stages}"
+            )
         if any(len(values) not in (0, self.channels) for values in (self.mean, self.std)):
             raise MinisoraError(f"a VAE with {self.channels} latent channels needs as many means and stds")
 

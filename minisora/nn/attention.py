@@ -1,5 +1,6 @@
 """Attention over segments: the tokens of a clip see each other and nobody else. One meaning, several backends."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import groupby
 
@@ -20,6 +21,8 @@ def attention(
 
     `queries` and `keys` are the lengths of the segments, `bias` (m,) is added to the scores of each key.
     """
+    if len(queries) != len(keys):
+        raise MinisoraError(f"there are queries of {len(queries)} segments and keys of {len(keys)}: give both of each")
     if backend == "auto":
         few = len(_runs(queries, keys)) <= 4
         half = q.dtype in (torch.bfloat16, torch.float16)
@@ -80,21 +83,20 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengt
 
 def _flex(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengths, keys: Lengths) -> Tensor:
     """torch's flex attention: blocks of the score matrix that hold no pair of one segment are never computed."""
-    from torch.nn.attention.flex_attention import create_block_mask
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     mine, theirs = _segments(queries, q.device), _segments(keys, q.device)
     added = torch.zeros(len(k), device=q.device) if bias is None else bias.float()
     mask = create_block_mask(lambda b, h, i, j: mine[i] == theirs[j], None, None, len(q), len(k), device=q.device.type)
     q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
-    out = _compiled_flex()(q, k, v, score_mod=lambda score, b, h, i, j: score + added[j], block_mask=mask)
+    flex = _compiled(flex_attention) if q.is_cuda else flex_attention  # compiled, it has no gradient on CPUs
+    out = flex(q, k, v, score_mod=lambda score, b, h, i, j: score + added[j], block_mask=mask)
     return out[0].transpose(0, 1)
 
 
 @lru_cache(maxsize=1)
-def _compiled_flex():  # compiling takes seconds, so once
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return torch.compile(flex_attention, dynamic=True)
+def _compiled(function: Callable) -> Callable:  # compiling takes seconds, so once
+    return torch.compile(function, dynamic=True)
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, queries: Lengths, keys: Lengths) -> Tensor:

@@ -25,7 +25,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
         r = torch.rsqrt(length.square() / x.shape[-1] + eps)
         ctx.save_for_backward(x, weight, r)
         return (x * r).mul_(weight).to(x.dtype)

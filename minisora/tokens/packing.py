@@ -83,7 +83,7 @@ def pack_text(prompts: Sequence[Tensor], length: int) -> Text:
         if padding < 0:
             raise MinisoraError(f"a prompt has {len(prompt)} tokens, and {length} are allowed: shorten it")
         lengths.append(len(prompt) + (padding > 0))
-        bias += [0.0] * len(prompt) + [math.log(padding)] * (padding > 0)
+        bias += [0.0] * len(prompt) + [math.log(max(padding, 1))] * (padding > 0)
     rows = [F.pad(prompt, (0, 0, 0, rows - len(prompt))) for prompt, rows in zip(prompts, lengths, strict=True)]
     return Text(torch.cat(rows), tuple(lengths), torch.tensor(bias, device=rows[0].device))
 

@@ -128,7 +128,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "small": Preset(  # one GPU, hours
-        vae=VAEConfig(channels=16, base=64, stages=(1, 2, 4), time=(True, True), patch=2, shortcuts=True),
+        vae=VAEConfig(channels=16, base=96, stages=(1, 2, 2), time=(True, True), patch=2, shortcuts=True),
         dit=DiTConfig(width=512, heads=8, layers=12, mlp=2048, text_width=256, text_length=256),
         text=TextConfig(vocabulary=4096, width=256, heads=4, head_width=64, mlp=640, layers=4),
         size=(33, 128, 128),
