@@ -1,4 +1,4 @@
-"""The training engine: no step is lost, whatever happens; parts add up to a batch; and what looks on changes nothing."""
+"""The training engine: no step is lost, whatever happens; parts add up to a batch; looking on changes nothing."""
 
 import json
 import math
@@ -135,7 +135,7 @@ def test_a_crash_at_any_touch_of_the_disk_loses_nothing(tmp_path: Path, monkeypa
     for touch in range(1, 1000):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         status = in_child(lambda touch=touch: die_at(touch))
-        model, average = train(tmp_path / "out", recipe, save_every=1, resume=True)
+        train(tmp_path / "out", recipe, save_every=1, resume=True)
         assert records(tmp_path / "out") == records(tmp_path / "whole")
         assert not [path for path in (tmp_path / "out").rglob(".*")], "left-overs of the dead"
         if status == 0:
@@ -155,30 +155,27 @@ def dit_step(model: nn.Module, clips: Tensor, generator: torch.Generator) -> tup
     return (velocity - pack((noise - clips).unbind(), (1, 2, 2)).x).square().mean(), {"tokens": len(velocity)}
 
 
-def alone(out: str, kind: str) -> None:
+def alone(out: str) -> None:
     """What the processes of the next test do."""
     torch.set_num_threads(1)
-    if kind == "net":
-        train(Path(out), replace(RECIPE, steps=1500), resume=True, save_every=20)
-        return
     torch.manual_seed(0)
     model = DiT(DiTConfig(channels=4, width=32, heads=2, layers=2, mlp=64, text_width=8, text_length=4))
     clips = torch.randn(16, 4, 3, 4, 4)
-    recipe = replace(RECIPE, steps=150)
-    fit(model, lambda n: clips.roll(n, 0)[:8], dit_step, recipe, Path(out), resume=True, save_every=10)
+    options: dict[str, Any] = {"resume": True, "save_every": 10, "dtype": torch.float32}
+    fit(model, lambda n: clips.roll(n, 0)[:8], dit_step, replace(RECIPE, steps=150), Path(out), **options)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["net", "dit"])
-def test_so_does_a_run_in_fresh_processes(tmp_path: Path, kind: str) -> None:
+def test_a_transformer_that_is_killed_goes_on_in_fresh_processes(tmp_path: Path) -> None:
     def begin(out: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / out), kind], cwd=ROOT)
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / out)], cwd=ROOT)
 
     assert begin("whole").wait() == 0
     chance = random.Random(2)
     for _ in range(3):
-        run, before = begin("killed"), len(state.saved(tmp_path / "killed")) and state.saved(tmp_path / "killed")[-1]
-        while run.poll() is None and (not (now := state.saved(tmp_path / "killed")) or now[-1] == before):
+        before = state.saved(tmp_path / "killed")
+        run = begin("killed")
+        while run.poll() is None and state.saved(tmp_path / "killed") == before:
             time.sleep(0.005)
         time.sleep(chance.uniform(0.0, 0.1))
         run.kill()
@@ -265,7 +262,7 @@ def test_another_run_cannot_be_resumed(tmp_path: Path, changed: dict[str, Any], 
 
 def test_another_model_cannot_be_resumed(tmp_path: Path) -> None:
     train(tmp_path)
-    with pytest.raises(MinisoraError, match="was made for another model|and the model needs"):
+    with pytest.raises(MinisoraError, match=r"was made for another model|and the model needs"):
         fit(Net(width=8), batch, step, RECIPE, tmp_path, resume=True, dtype=torch.float32)
 
 
@@ -307,7 +304,7 @@ def test_a_compiler_that_fails_says_so_in_one_line(tmp_path: Path, monkeypatch: 
         raise TorchDynamoException("there is no\ncompiler")
 
     monkeypatch.setattr(torch, "compile", lambda model: fails)
-    with pytest.raises(MinisoraError, match="torch.compile failed .there is no compiler") as caught:
+    with pytest.raises(MinisoraError, match=r"torch.compile failed \(there is no compiler") as caught:
         train(tmp_path, compile=True)
     assert "\n" not in str(caught.value)
 
@@ -337,7 +334,7 @@ def test_parts_add_up_to_one_batch(passes: int, step: engine.Step) -> None:
 def test_parts_keep_order_and_lose_nothing() -> None:
     for count in (1, 2, 3, 7):
         cut = list(engine.parts(list(range(7)), count))
-        assert sum(cut, []) == list(range(7)) and len(cut) == count
+        assert [thing for part in cut for thing in part] == list(range(7)) and len(cut) == count
         assert max(map(len, cut)) - min(map(len, cut)) <= 1
 
 

@@ -34,7 +34,8 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dy: Tensor):
         x, weight, r = ctx.saved_tensors
-        dw = (x * r).mul_(dy).sum(tuple(range(x.dim() - 1)))
+        wide, dy = x.to(r.dtype), dy.to(r.dtype)  # sums of bf16 numbers are taken in fp32
+        dw = (wide * r).mul_(dy).sum(tuple(range(x.dim() - 1)))
         dx = dy * weight
-        slope = torch.linalg.vecdot(dx, x)[..., None] * r**3 / x.shape[-1]
-        return (dx * r).addcmul_(x, slope, value=-1).to(x.dtype), dw.to(weight.dtype), None
+        slope = torch.linalg.vecdot(dx, wide)[..., None] * r**3 / x.shape[-1]
+        return (dx * r).addcmul_(wide, slope, value=-1).to(x.dtype), dw.to(weight.dtype), None
