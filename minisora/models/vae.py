@@ -28,9 +28,11 @@ class VAEConfig:
     decoder_base: int | None = None
     """The same for the decoder, if it differs."""
     stages: tuple[int, ...] = (1, 2, 4, 4)
-    """Multiples of the base; between two stages height and width are halved."""
+    """Multiples of the base; each stage works at one resolution."""
+    space: tuple[bool, ...] = ()
+    """Whether height and width are halved after each stage but the last; if not given, they are after each."""
     time: tuple[bool, ...] = (False, True, True)
-    """Whether time is halved too, after each stage but the last."""
+    """Whether time is halved after each stage but the last."""
     blocks: int = 2
     """Residual blocks in a stage of the encoder; the decoder has one more."""
     patch: int = 1
@@ -42,8 +44,10 @@ class VAEConfig:
     """Mean and standard deviation of each raw latent channel; latents are given normalised."""
 
     def __post_init__(self) -> None:
-        if len(self.time) != len(self.stages) - 1:
-            raise MinisoraError(f"a VAE with {len(self.stages)} stages needs {len(self.stages) - 1} values for time")
+        object.__setattr__(self, "space", self.space or (True,) * (len(self.stages) - 1))
+        if not len(self.time) == len(self.space) == len(self.stages) - 1:
+            steps = len(self.stages) - 1
+            raise MinisoraError(f"a VAE with {steps + 1} stages needs {steps} values for space, and as many for time")
         if self.shortcuts and self.stages[-2:-1] not in ((), self.stages[-1:]):
             raise MinisoraError(
                 f"with shortcuts the last two stages have one multiple, and here they are {self.stages}"
@@ -54,7 +58,7 @@ class VAEConfig:
     @property
     def compression(self) -> tuple[int, int, int]:
         """How many frames, rows and columns of pixels become one latent."""
-        side = self.patch * 2 ** len(self.time)
+        side = self.patch * 2 ** sum(self.space)
         return 2 ** sum(self.time), side, side
 
 
@@ -140,7 +144,7 @@ class UpStage(nn.Module):
         self.blocks = nn.ModuleList(ResBlock(*pair) for pair in pairwise(sizes))
         self.time = TimeUp(channels_out) if time else None
         self.space = SpaceUp(channels_out, channels_out // (1 if config.shortcuts else 2)) if space else None
-        self.shortcut = (1 + time, 2, channels_out) if config.shortcuts and space else None
+        self.shortcut = (1 + time, 1 + space, channels_out) if config.shortcuts and (space or time) else None
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         h = x
@@ -173,7 +177,7 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         sizes = [config.base * multiple for multiple in (1, *config.stages)]
-        steps = [(True, time) for time in config.time] + [(False, False)]
+        steps = [*zip(config.space, config.time, strict=True), (False, False)]
         self.first = CausalConv(3 * config.patch**2, sizes[0])
         self.stages = nn.ModuleList(
             DownStage(*pair, config, *step) for pair, step in zip(pairwise(sizes), steps, strict=True)
@@ -195,8 +199,11 @@ class Decoder(nn.Module):
         super().__init__()
         base = config.decoder_base or config.base
         sizes = [base * multiple for multiple in (config.stages[-1], *config.stages[::-1])]
-        halved = [size // (1 if config.shortcuts else 2) for size in sizes[1:-1]]  # what the step up leaves
-        steps = [(True, time) for time in config.time[::-1]] + [(False, False)]
+        steps = [*zip(config.space[::-1], config.time[::-1], strict=True), (False, False)]
+        halved = [  # what the step up leaves
+            size // 2 if space and not config.shortcuts else size
+            for size, (space, _) in zip(sizes[1:-1], steps, strict=False)
+        ]
         self.first = CausalConv(config.channels, sizes[0])
         self.middle = Middle(sizes[0])
         pairs = zip([sizes[0], *halved], sizes[1:], strict=True)
