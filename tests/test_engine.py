@@ -295,6 +295,7 @@ def test_tensorboard_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MinisoraError, match="pip install"):
         train(tmp_path, tensorboard=True)
+    train(tmp_path)  # nothing was begun
 
 
 def test_tensorboard_draws_what_the_log_says(tmp_path: Path) -> None:
@@ -445,12 +446,15 @@ def test_the_average_of_what_does_not_change_does_not_change() -> None:
 
 
 def test_the_average_forgets_where_it_began() -> None:
-    model, average = net(1), net(2)
+    model, average, start = net(1), net(2), net(2)
     share = 1.0
     for n in range(100):
         keep = ema.kept(0.9999, n)
         ema.follow(average, model, keep)
         share *= keep
+        if n == 2:  # nothing else is in it than the two
+            assert 1e-3 < share < 1e-2
+            torch.testing.assert_close(average.head.weight, torch.lerp(model.head.weight, start.head.weight, share))
     assert share < 1e-8
     torch.testing.assert_close(average.state_dict(), model.state_dict())
     assert ema.kept(0.99, 10**6) == 0.99 and ema.kept(0.0, 0) == 0.0

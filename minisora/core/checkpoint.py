@@ -35,12 +35,12 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         with open(draft, "rb") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename lasts only once its folder has reached the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:

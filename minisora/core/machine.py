@@ -12,7 +12,7 @@ from minisora.core.runtime import bf16_pays, memory_gib, pick_device
 
 EXTRAS = {
     "dev": ("pytest", "hypothesis", "ruff", "pyright"), "book": ("jupyter_book",), "grade": ("nbgrader",),
-    "parity": ("diffusers", "transformers"),
+    "parity": ("diffusers", "transformers"), "tensorboard": ("tensorboard",),
 }  # fmt: skip
 LIBRARIES = ("torch", "numpy", "av", "datasets", "safetensors", "jupyterlab")
 

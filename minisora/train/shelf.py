@@ -1,0 +1,95 @@
+"""What is computed once and read at every step: tensors of any shapes in one memory-mapped file, with a fingerprint.
+
+The fingerprint says what they were made from. A shelf made from something else is refused, never used by mistake.
+"""
+
+import hashlib
+import mmap
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from minisora.core.checkpoint import load_json, save_json
+from minisora.core.errors import MinisoraError
+
+Item = dict[str, Any]
+"""Tensors and words by name."""
+
+
+class Shelf:
+    """A sequence of items, written once and read in any order."""
+
+    def __init__(self, folder: str | Path, fingerprint: str) -> None:
+        self.folder = Path(folder)
+        content = load_json(self.folder / "index.json")
+        if content.get("fingerprint") != fingerprint:
+            raise MinisoraError(
+                f"{folder} was made from other data or another model: remove it, or name another folder"
+            )
+        self.items = content["items"]
+        size = (self.folder / "data.bin").stat().st_size
+        if size != content["bytes"]:
+            raise MinisoraError(f"{folder}/data.bin has {size} bytes, {content['bytes']} were written: make it again")
+        with open(self.folder / "data.bin", "rb") as file:
+            self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # writable for torch, never written
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        return {
+            name: self._tensor(*value) if isinstance(value, list) else value
+            for name, value in self.items[index].items()
+        }
+
+    def _tensor(self, start: int, shape: list[int], dtype: str) -> Tensor:
+        count = torch.Size(shape).numel()
+        return torch.frombuffer(self.memory, dtype=getattr(torch, dtype), count=count, offset=start).view(shape)
+
+
+def fill(folder: str | Path, fingerprint: str, items: Iterable[Item], count: int, title: str) -> Shelf:
+    """Open the shelf if it is there, and make it if it is not."""
+    folder = Path(folder)
+    if (folder / "index.json").exists():
+        return Shelf(folder, fingerprint)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    index: list[Item] = []
+    with open(part / "data.bin", "wb") as file:
+        for item in tqdm(items, title, total=count, unit="clip", disable=None):
+            index.append({})
+            for name, value in item.items():
+                if isinstance(value, Tensor):
+                    file.write(b"\0" * (-file.tell() % 16))  # torch wants its numbers aligned
+                    place = [file.tell(), list(value.shape), str(value.dtype).removeprefix("torch.")]
+                    file.write(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+                    index[-1][name] = place
+                else:
+                    index[-1][name] = value
+        written = file.tell()
+    save_json(part / "index.json", {"fingerprint": fingerprint, "bytes": written, "items": index})
+    part.rename(folder)
+    return Shelf(folder, fingerprint)
+
+
+def fingerprint(*parts: object) -> str:
+    """A short hash of what something is made from: data sets and configs by what they print, files by their bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.read_bytes() if isinstance(part, Path) else repr(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]
+
+
+def fingerprint_of_weights(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

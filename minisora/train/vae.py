@@ -1,0 +1,78 @@
+"""Training the video VAE: clips to latents and back, as near as can be, with latents that stay near a Gaussian."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from minisora.data.clip import Clip, group_by_size
+from minisora.models.vae import VAE
+from minisora.train.engine import Metrics
+
+KL = 1e-6
+"""Weight of the KL term for each latent number: at 1e-3 reconstruction stopped at 15 dB."""
+
+
+def step(model: nn.Module, clips: Sequence[Clip], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+    """|x - y| + |x - y|² + KL, the mean over all pixels; y is decoded from a sample of the posterior."""
+    assert isinstance(model, VAE)
+    device, groups = model.mean.device, group_by_size(clips).values()
+    error, squared, kl, pixels = (
+        torch.zeros((), device=device),
+        torch.zeros((), device=device),
+        torch.zeros((), device=device),
+        0,
+    )
+    for group in groups:
+        x = torch.cat([clip.pixels() for clip in group]).to(device)
+        mean, log_variance = (part.float() for part in model.posterior(x))
+        log_variance = log_variance.clamp(-20, 10)
+        noise = torch.randn(mean.shape, generator=generator).to(device)
+        difference = model.decode(model.normalise(mean + (log_variance / 2).exp() * noise)).float() - x
+        error = error + difference.abs().sum()
+        squared = squared + difference.square().sum()
+        kl = kl + 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
+        pixels += x.numel()
+    loss = (error + squared) / pixels + KL * model.config.channels * kl / (pixels / compression(model))
+    psnr = -10 * torch.log10(squared.detach() / pixels / 4)
+    return loss, {"psnr": psnr, "clips": len(clips)}
+
+
+def compression(vae: VAE) -> float:
+    """Pixel numbers to one latent number."""
+    time, height, width = vae.config.compression
+    return 3 * time * height * width / vae.config.channels
+
+
+def crop(clip: Clip, side: int, source: torch.Generator) -> Clip:
+    """A random square of a clip: a network of convolutions learns from a quarter of it in a quarter of the time."""
+    _, height, width = clip.shape
+    top, left = (int(torch.randint(0, max(1, size - side + 1), (), generator=source)) for size in (height, width))
+    return Clip(clip.frames[:, top : top + side, left : left + side], clip.fps, clip.caption, clip.source, clip.license)
+
+
+@torch.no_grad()
+def measure_latents(vae: VAE, clips: Sequence[Clip], encode: Callable[[Tensor], Tensor] | None = None) -> None:
+    """Set the VAE's mean and std so that its latents have mean 0 and standard deviation 1 in each channel."""
+    count, total, squares = (
+        0,
+        torch.zeros_like(vae.mean, dtype=torch.float64),
+        torch.zeros_like(vae.mean, dtype=torch.float64),
+    )
+    for clip in clips:
+        raw = vae.posterior(clip.pixels().to(vae.mean.device))[0].double().movedim(1, 0).flatten(1)
+        count, total, squares = count + raw.shape[1], total + raw.sum(1), squares + raw.square().sum(1)
+    mean = total / count
+    vae.mean.copy_(mean)
+    vae.std.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
+
+
+@torch.no_grad()
+def psnr(vae: VAE, clips: Sequence[Clip]) -> float:
+    """Mean peak signal-to-noise ratio of reconstructed clips, in dB."""
+    values = []
+    for clip in clips:
+        x = clip.pixels().to(vae.mean.device)
+        error = (vae.decode(vae.encode(x)).float().clamp(-1, 1) - x).square().mean() / 4
+        values.append(-10 * torch.log10(error.clamp(min=1e-10)).item())
+    return sum(values) / len(values)
