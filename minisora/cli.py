@@ -97,6 +97,44 @@ def check(folder: Annotated[Path, arg(help="The folder with the manifest.")] = S
         print(line)
 
 
+@app.command
+def train(
+    name: Annotated[Positional[str], arg(metavar="PRESET", help="tiny, toy, small: `minisora info` lists them.")],
+    stage: Annotated[str, arg(help="vae, then dit.")] = "vae",
+    out: Annotated[Path, arg(help="Where checkpoints, logs and prepared clips go.")] = Path("out/train"),
+    minutes: Annotated[float | None, arg(help="Stop after so many minutes; the learning rate falls in time.")] = None,
+    steps: Annotated[int | None, arg(help="Steps, if not as many as the preset says.")] = None,
+    resume: Annotated[bool, arg(help="Go on from the newest checkpoint.")] = False,
+    worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn; all if none is named.")] = (),
+    clips: Annotated[int, arg(help="Clips to render once and train on.")] = 6000,
+    sizes: Annotated[tuple[str, ...], arg(help="frames x height x width, several if you like.")] = (),
+    side: Annotated[int | None, arg(help="Train the VAE on random squares of this side.")] = None,
+    workers: Annotated[int, arg(help="Processes that render.")] = 0,
+) -> None:
+    """Train a preset on the toy worlds: first the video VAE, then the transformer on its latents."""
+    from dataclasses import replace
+
+    from minisora.core.errors import check_choice
+    from minisora.data.datasets import WorldClips
+    from minisora.train import stages
+    from minisora.worlds import WORLDS
+    from minisora.zoo.presets import preset
+
+    chosen = preset(name)
+    check_choice("stage", stage, ("vae", "dit"))
+    recipe = replace(chosen.recipes[stage], steps=steps) if steps else chosen.recipes[stage]
+    data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
+    if stage == "vae":
+        vae = stages.train_vae(
+            chosen, data, out, recipe=recipe, minutes=minutes, resume=resume, workers=workers, side=side
+        )
+        unseen = replace(data, seed=1, count=60)
+        print(f"{out}: the VAE reconstructs 60 unseen clips at {stages.quality(vae, unseen, 60):.1f} dB PSNR")
+    else:
+        stages.train_dit(chosen, data, out, recipe=recipe, minutes=minutes, resume=resume, workers=workers)
+        print(f"{out}: trained")
+
+
 app.command(data, name="data", help="The toy worlds and the bundled samples: make, show, check.")
 
 

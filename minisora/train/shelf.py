@@ -18,7 +18,7 @@ from minisora.core.checkpoint import load_json, save_json
 from minisora.core.errors import MinisoraError
 
 Item = dict[str, Any]
-"""Tensors and words by name."""
+"""Tensors, and whatever JSON can hold but objects, by name."""
 
 
 class Shelf:
@@ -43,7 +43,7 @@ class Shelf:
 
     def __getitem__(self, index: int) -> Item:
         return {
-            name: self._tensor(*value) if isinstance(value, list) else value
+            name: self._tensor(**value) if isinstance(value, dict) else value
             for name, value in self.items[index].items()
         }
 
@@ -67,7 +67,8 @@ def fill(folder: str | Path, fingerprint: str, items: Iterable[Item], count: int
             for name, value in item.items():
                 if isinstance(value, Tensor):
                     file.write(b"\0" * (-file.tell() % 16))  # torch wants its numbers aligned
-                    place = [file.tell(), list(value.shape), str(value.dtype).removeprefix("torch.")]
+                    kind = str(value.dtype).removeprefix("torch.")
+                    place = {"start": file.tell(), "shape": list(value.shape), "dtype": kind}
                     file.write(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
                     index[-1][name] = place
                 else:

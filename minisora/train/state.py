@@ -20,13 +20,13 @@ from torch.optim import Optimizer
 
 from minisora import __version__
 from minisora.core.checkpoint import (
-    sync_folder,
     load_into,
     load_json,
     load_tensors,
     save_json,
     save_tensors,
     sha256,
+    sync_folder,
 )
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe

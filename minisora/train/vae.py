@@ -1,6 +1,6 @@
 """Training the video VAE: clips to latents and back, as near as can be, with latents that stay near a Gaussian."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -44,15 +44,16 @@ def compression(vae: VAE) -> float:
     return 3 * time * height * width / vae.config.channels
 
 
-def crop(clip: Clip, side: int, source: torch.Generator) -> Clip:
+def crop(clip: Clip, seed: int, side: int) -> Clip:
     """A random square of a clip: a network of convolutions learns from a quarter of it in a quarter of the time."""
+    source = torch.Generator().manual_seed(seed)
     _, height, width = clip.shape
     top, left = (int(torch.randint(0, max(1, size - side + 1), (), generator=source)) for size in (height, width))
     return Clip(clip.frames[:, top : top + side, left : left + side], clip.fps, clip.caption, clip.source, clip.license)
 
 
 @torch.no_grad()
-def measure_latents(vae: VAE, clips: Sequence[Clip], encode: Callable[[Tensor], Tensor] | None = None) -> None:
+def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
     """Set the VAE's mean and std so that its latents have mean 0 and standard deviation 1 in each channel."""
     count, total, squares = (
         0,

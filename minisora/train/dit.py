@@ -1,0 +1,89 @@
+"""Training the transformer: latents, noise, a time for each clip, something known of some; the loss is one line.
+
+x_t = mix(x, ε, t), known tokens at t = 0 → v = dit(tokens, t, text) → |v - (ε - x)|² over the unknown tokens
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from minisora.diffusion.flow import loss, mix, sample_times, velocity
+from minisora.models.dit import DiT
+from minisora.models.text import TextEncoder, truncate
+from minisora.models.tokenizer import Tokenizer
+from minisora.tokens.known import Known, paint
+from minisora.tokens.packing import pack_text
+from minisora.train.engine import Metrics
+from minisora.train.shelf import Item
+
+DROPPED = 0.1
+"""Share of prompts that are left out, so that the model learns what guidance compares with."""
+KNOWN = {"nothing": 0.6, "prefix": 0.15, "ends": 0.1, "frames": 0.05, "region": 0.1}
+"""What is given of a clip, and how often."""
+
+
+class Learner(nn.Module):
+    """The transformer and the text encoder that learns with it."""
+
+    def __init__(self, dit: DiT, text: TextEncoder) -> None:
+        super().__init__()
+        self.dit, self.text = dit, text
+
+
+def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
+    """The step function of the engine. `stride` is the number of frames in a latent."""
+    ids: dict[str, list[int]] = {}  # captions are few and come again
+
+    def prompt(caption: str, length: int) -> list[int]:
+        if caption not in ids:
+            ids[caption] = truncate(tokenizer.encode(caption), length)
+        return ids[caption]
+
+    def step(model: nn.Module, batch: Sequence[Item], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        assert isinstance(model, Learner)
+        dit, patch = model.dit, model.dit.config.patch
+        device = dit.table.device
+        batch = sorted(batch, key=lambda item: item["z"].shape)  # equal sizes side by side make few attention calls
+        x = [item["z"].float().to(device) for item in batch]
+        noise = [torch.randn(z.shape, generator=generator).to(device) for z in x]
+        t = sample_times(len(x), generator, shift).to(device)
+
+        captions = [item["caption"] for item in batch]
+        kept = torch.rand(len(x), generator=generator) >= DROPPED
+        rows = model.text([prompt(caption, dit.config.text_length) for caption in captions])
+        text = pack_text(
+            [row if keep else row[:0] for row, keep in zip(rows, kept, strict=True)], dit.config.text_length
+        )
+        known = [given(item, generator) for item in batch]
+        noisy = [mix(z, e, time) for z, e, time in zip(x, noise, t, strict=True)]
+        canvas = paint(noisy, known, patch, stride)
+        goal = paint([velocity(z, e) for z, e in zip(x, noise, strict=True)], known, patch, stride)
+        times = t.repeat_interleave(torch.tensor(canvas.tokens.lengths, device=device))
+
+        v = dit(canvas.tokens, times * canvas.unknown, text)  # what is known is at time 0
+        counts = {"weight": int(canvas.unknown.sum()), "clips": len(x), "tokens": len(canvas.tokens.x)}
+        return loss(v[canvas.unknown], goal.start()), dict(counts)
+
+    return step
+
+
+def given(item: Item, source: torch.Generator) -> Known | None:
+    """What the model is told of a clip this time, by chance."""
+    chance, kinds = torch.tensor(list(KNOWN.values())), list(KNOWN)
+    kind = kinds[int(torch.multinomial(chance, 1, generator=source))]
+    z = item["z"]
+    if kind == "nothing" or "frames" not in item or z.shape[1] < 2:
+        return None
+    singles = {frame: image.float() for frame, image in zip(item["frames"], item["images"], strict=True)}
+    if kind == "prefix":
+        count = int(torch.randint(1, z.shape[1], (), generator=source))
+        return Known(prefix=z[:, :count].float())
+    if kind == "ends":  # the last frame, and the first of two times in three
+        last = max(singles)
+        first = torch.rand((), generator=source) < 2 / 3
+        return Known(prefix=z[:, :1].float() if first else None, frames={last: singles[last]})
+    if kind == "frames":
+        taken = torch.rand(len(singles), generator=source) < 0.5
+        return Known(frames={frame: image for (frame, image), take in zip(singles.items(), taken, strict=True) if take})
+    return Known(region=item["region"].float())

@@ -1,0 +1,206 @@
+"""Training a preset: what is prepared once, what each stage minimises, and the whole way from a command to weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from minisora.core.errors import MinisoraError
+from minisora.core.recipe import Recipe
+from minisora.data.datasets import WorldClips
+from minisora.models.dit import DiT
+from minisora.models.text import TextConfig, TextEncoder
+from minisora.models.tokenizer import Tokenizer
+from minisora.models.vae import VAE
+from minisora.tokens.known import Known
+from minisora.train import latents, stages
+from minisora.train import vae as vae_stage
+from minisora.train.dit import Learner, given, step_for
+from minisora.train.prepare import Ready
+from minisora.train.shelf import Shelf, fill
+from minisora.zoo.presets import preset
+from tests.test_cli import run  # noqa: F401, a fixture
+
+TINY = preset("tiny")
+CLIPS = WorldClips(("shapes", "craft"), 6, sizes=["9x32x32"])
+
+
+@pytest.fixture(scope="module")
+def vae() -> VAE:
+    torch.manual_seed(0)
+    return VAE(TINY.vae).eval()
+
+
+@pytest.fixture(scope="module")
+def shelf(vae: VAE, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return latents.encode(vae, CLIPS, tmp_path_factory.mktemp("shelf") / "latents", torch.float32)
+
+
+def test_what_is_put_on_a_shelf_comes_back(tmp_path: Path) -> None:
+    items = [
+        {"x": torch.randn(2, 3), "y": torch.arange(5, dtype=torch.uint8), "words": "red", "list": [1, 2]},
+        {"x": torch.randn(7, 1, 2).to(torch.bfloat16), "words": ""},
+    ]
+    for _ in range(2):  # the second time it is only opened
+        shelf = fill(tmp_path / "shelf", "made of this", iter(items), 2, "test")
+        items_back = [shelf[0], shelf[1]]
+        for item, back in zip(items, items_back, strict=True):
+            assert item.keys() == back.keys()
+            for name, value in item.items():
+                same = torch.equal(value, back[name]) if isinstance(value, torch.Tensor) else value == back[name]
+                assert same, name
+
+
+def test_a_shelf_made_of_something_else_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path / "shelf", "this", [{"x": torch.zeros(3)}], 1, "test")
+    with pytest.raises(MinisoraError, match="other data or another model"):
+        fill(tmp_path / "shelf", "that", [], 0, "test")
+    data = tmp_path / "shelf" / "data.bin"
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(MinisoraError, match="11 bytes"):
+        Shelf(tmp_path / "shelf", "this")
+
+
+def test_a_shelf_that_was_not_finished_is_made_again(tmp_path: Path) -> None:
+    def broken():
+        yield {"x": torch.zeros(3)}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "shelf", "this", broken(), 2, "test")
+    assert len(fill(tmp_path / "shelf", "this", [{"x": torch.ones(3)}], 1, "test")) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_prepared_clips_are_the_clips(tmp_path: Path, workers: int) -> None:
+    ready = Ready(CLIPS, tmp_path / "clips", workers)
+    wanted = {clip.source: clip for clip in CLIPS}
+    assert sorted(clip.source for clip in map(ready.__getitem__, range(len(ready)))) == sorted(wanted)
+    for index in range(len(ready)):
+        clip = ready[index]
+        assert torch.equal(clip.frames, wanted[clip.source].frames) and clip.caption == wanted[clip.source].caption
+
+
+def test_latents_are_refused_when_the_vae_has_changed(vae: VAE, tmp_path: Path) -> None:
+    latents.encode(vae, CLIPS, tmp_path / "latents")
+    torch.manual_seed(1)
+    with pytest.raises(MinisoraError, match="another model"):
+        latents.encode(VAE(TINY.vae), CLIPS, tmp_path / "latents")
+
+
+@torch.no_grad()
+def test_the_first_latents_of_a_clip_are_those_of_its_first_frames(vae: VAE, shelf: Shelf) -> None:
+    """Which is why a known beginning needs no entry of its own."""
+    for index in range(len(CLIPS)):
+        x, item = CLIPS[index].pixels(), shelf[index]
+        torch.testing.assert_close(item["z"][:, :2], vae.encode(x[:, :, :5])[0], atol=1e-5, rtol=1e-4)
+        for frame, image in zip(item["frames"], item["images"], strict=True):
+            torch.testing.assert_close(image, vae.encode(x[:, :, [frame]])[0], atol=1e-5, rtol=1e-4)
+        assert item["frames"][0] == 8 and 0 not in item["frames"] and len(item["frames"]) == latents.SINGLES
+
+
+@torch.no_grad()
+def test_measured_latents_are_normal(vae: VAE) -> None:
+    own = VAE(TINY.vae)
+    own.load_state_dict(vae.state_dict())
+    clips = [CLIPS[index] for index in range(len(CLIPS))]
+    vae_stage.measure_latents(own, clips)
+    z = torch.cat([own.encode(clip.pixels()) for clip in clips]).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(z.mean(1), torch.zeros(len(z)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.std(1, correction=0), torch.ones(len(z)), atol=1e-4, rtol=0)
+
+
+def test_a_crop_is_a_square_of_the_clip() -> None:
+    clip = CLIPS[0]
+    crops = [vae_stage.crop(clip, seed, 16) for seed in range(20)]
+    windows = clip.frames.unfold(1, 16, 1).unfold(2, 16, 1)  # every square there is
+    for crop in crops:
+        assert crop.size == "9x16x16"
+        assert (windows.permute(1, 2, 0, 4, 5, 3) == crop.frames).flatten(2).all(2).any()
+    assert len({crop.frames.numpy().tobytes() for crop in crops}) > 5
+    assert torch.equal(vae_stage.crop(clip, 3, 16).frames, crops[3].frames)
+
+
+def test_every_kind_of_known_part_is_given_and_fits(shelf: Shelf) -> None:
+    source, kinds = torch.Generator().manual_seed(0), set()
+    for number in range(200):
+        item = shelf[number % len(shelf)]
+        known = given(item, source)
+        if known is None:
+            kinds.add("nothing")
+            continue
+        assert isinstance(known, Known)
+        kinds |= {"prefix"} if known.prefix is not None else set()
+        kinds |= {"frames"} if known.frames else set()
+        kinds |= {"region"} if known.region is not None else set()
+        if known.prefix is not None:
+            assert 1 <= known.prefix.shape[1] < item["z"].shape[1]  # something is left to make
+    assert kinds == {"nothing", "prefix", "frames", "region"}
+
+
+def learner(shelf: Shelf) -> tuple[Learner, Tokenizer]:
+    tokenizer = Tokenizer.train([item["caption"] for item in shelf.items], 300)
+    torch.manual_seed(0)
+    text = replace(TINY.text, vocabulary=tokenizer.size)
+    assert isinstance(text, TextConfig)
+    return Learner(DiT(replace(TINY.dit, layers=2)), TextEncoder(text)), tokenizer
+
+
+def test_the_transformer_learns_a_clip_by_heart(shelf: Shelf) -> None:
+    model, tokenizer = learner(shelf)
+    step = step_for(tokenizer, stride=4)
+    batch = [shelf[0]] * 8
+    optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
+    losses = []
+    for number in range(60):
+        loss, counts = step(model, batch, torch.Generator().manual_seed(number))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        assert counts["clips"] == 8 and counts["weight"] <= counts["tokens"]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+
+
+def test_the_vae_learns_a_clip_by_heart() -> None:
+    torch.manual_seed(0)
+    vae, optimiser = VAE(TINY.vae), None
+    optimiser = torch.optim.AdamW(vae.parameters(), 3e-3)
+    told = []
+    for number in range(25):
+        loss, metrics = vae_stage.step(vae, [CLIPS[0]], torch.Generator().manual_seed(number))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        told.append(float(metrics["psnr"]))
+    assert told[-1] > told[0] + 3
+
+
+def test_clips_of_several_sizes_learn_together() -> None:
+    mixed = WorldClips("shapes", 6, sizes=["9x32x32", "1x32x32", "5x16x48"])
+    clips = [mixed[index] for index in range(6)]
+    assert len({clip.size for clip in clips}) > 1
+    torch.manual_seed(0)
+    loss, _ = vae_stage.step(VAE(TINY.vae), clips, torch.Generator().manual_seed(0))
+    assert loss.isfinite()
+
+
+def test_from_a_command_to_weights(run, tmp_path: Path) -> None:  # noqa: F811
+    told = run("train", "tiny", "--stage", "dit", "--out", "new")
+    assert told.status == 2 and "--stage vae first" in told.err
+    words = ("train", "tiny", "--out", "new", "--steps", "2", "--clips", "6", "--worlds", "shapes", "--side", "16")
+    told = run(*words, "--stage", "vae")
+    assert told.status == 0 and "dB" in told.out
+    told = run(*words[:-2], "--stage", "dit")
+    assert told.status == 0, told.err
+    assert (tmp_path / "new" / "dit" / "model.safetensors").exists()
+    again = run(*words[:-2], "--stage", "dit")
+    assert again.status == 2 and "resume" in again.err
+
+
+def test_the_trained_vae_is_the_one_that_encodes(tmp_path: Path) -> None:
+    trained = stages.train_vae(TINY, CLIPS, tmp_path, recipe=Recipe(steps=1, batch=2), side=16)
+    loaded = stages.trained_vae(TINY, tmp_path)
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
