@@ -22,6 +22,7 @@ from minisora.core.checkpoint import load_tensors
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe
 from minisora.models.dit import DiT, DiTConfig
+from minisora.models.vae import VAE, VAEConfig
 from minisora.tokens.packing import pack, pack_text
 from minisora.train import ema, engine, log, optim, state
 from minisora.train.engine import fit
@@ -528,3 +529,23 @@ def test_what_is_shown_of_a_run() -> None:
     lines = [{"step": n, "loss": 2.0 + n, "clips": 8, "norm": 1.0, "seconds": 10.0 + n} for n in range(3)]
     assert log.summary(lines, 0.25) == "step 3  loss 3.0000  8.0 clips/s  00:36 left"
     assert "not finite" in log.summary([lines[0] | {"loss": None}], 0.5)
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 3, 3, 3), (64, 2, 1, 1, 3)])
+def test_muon_moves_a_kernel_as_the_matrix_that_it_is(shape: tuple[int, ...]) -> None:
+    kernel = nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    matrix = nn.Parameter(kernel.detach().flatten(1).clone())
+    for parameter in (kernel, matrix):
+        optimiser = optim.Muon([parameter], lr=0.02)
+        for n in range(3):
+            parameter.grad = torch.randn(shape, generator=torch.Generator().manual_seed(n)).view(parameter.shape)
+            optimiser.step()
+    assert torch.equal(kernel.flatten(1), matrix)
+
+
+def test_the_kernels_of_a_vae_are_matrices() -> None:
+    model = VAE(VAEConfig(base=8, channels=4))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    matrices = {names[parameter] for parameter in optim.kinds(model)[0]}
+    assert "encoder.stages.0.blocks.0.conv1.weight" in matrices and "encoder.stages.1.time.conv.weight" in matrices
+    assert not {"encoder.first.weight", "decoder.last.weight", "to_latent.weight"} & matrices

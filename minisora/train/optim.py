@@ -43,14 +43,15 @@ def set_rate(optimiser: Optimizer, scale: float) -> None:
 def kinds(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """(matrices for Muon, other weights, the rest). This is the rule, and the only place that decides it.
 
-    Muon takes the weights of linear layers that stand in an `nn.ModuleList`, which is how a model stacks its blocks:
-    neither the first layer, nor the last, nor an embedding. Weight decay is for weights of linear and convolutional
-    layers; norms, biases, tables and embeddings have sizes of their own to keep.
+    Muon takes the weights of linear and convolutional layers that stand in an `nn.ModuleList`, which is how a model
+    stacks its blocks: neither the first layer, nor the last, nor an embedding. A kernel is a matrix, too, from all
+    that it sees to its output channels. Weight decay is for weights of such layers; norms, biases, tables and
+    embeddings have sizes of their own to keep.
     """
     hidden, weights = set[nn.Parameter](), set[nn.Parameter]()
     for module in model.modules():
         inner = module.modules() if isinstance(module, nn.ModuleList) else ()
-        hidden |= {layer.weight for layer in inner if isinstance(layer, nn.Linear)}
+        hidden |= {layer.weight for layer in inner if isinstance(layer, LAYERS)}
         weights |= {module.weight} if isinstance(module, LAYERS) else set()
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return (
@@ -82,13 +83,13 @@ class Muon(Optimizer):
             momentum = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
             momentum.lerp_(matrix.grad, 1 - group["momentum"])  # M ← μ M + (1 - μ) G
             ahead.append(torch.lerp(matrix.grad, momentum, group["momentum"]))  # Nesterov: where M is going
-        moves = orthogonal(torch.stack(ahead))
+        moves = orthogonal(torch.stack(ahead).flatten(2))
 
-        rows, columns = matrices[0].shape
+        rows, columns = moves.shape[1:]
         rate = group["lr"] * max(1.0, rows / columns) ** 0.5  # tall matrices move further, for equal change of outputs
         for matrix, move in zip(matrices, moves, strict=True):
             matrix.mul_(1 - group["lr"] * group["weight_decay"])
-            matrix.add_(move, alpha=-rate)
+            matrix.add_(move.reshape(matrix.shape), alpha=-rate)
 
 
 def orthogonal(stack: Tensor, steps: int = 5) -> Tensor:
