@@ -67,11 +67,7 @@ def probe(source: str | Path | bytes) -> Facts:
 def write_video(path: str | Path, clip: Clip, metadata: Mapping[str, Any] | None = None, crf: int = 18) -> Path:
     """Write a clip as what the name's ending says, with its caption and any plain dict beside it. `crf` is for mp4."""
     path = Path(path)
-    ending = path.suffix.lower()
-    if ending not in (".mp4", ".gif", ".png", ""):
-        raise MinisoraError(f"{path.name}: unknown ending {ending!r}: choose {ENDINGS}")
-    if ending == ".png" and not clip.is_image:
-        raise MinisoraError(f"{path.name} can hold one frame and the clip has {len(clip.frames)}: choose {ENDINGS}")
+    ending = check_ending(path, len(clip.frames))
     try:
         if not ending:
             _write_folder(path, clip, metadata)
@@ -85,6 +81,17 @@ def write_video(path: str | Path, clip: Clip, metadata: Mapping[str, Any] | None
     except OSError as error:
         raise MinisoraError(f"{path} cannot be written: {error.strerror or error}") from None
     return path
+
+
+def check_ending(path: str | Path, frames: int) -> str:
+    """What kind of file a name stands for; refused if it is none, or one that cannot hold so many frames."""
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending not in (".mp4", ".gif", ".png", ""):
+        raise MinisoraError(f"{path.name}: unknown ending {ending!r}: choose {ENDINGS}")
+    if ending == ".png" and frames > 1:
+        raise MinisoraError(f"{path.name} can hold one frame and the clip has {frames}: choose {ENDINGS}")
+    return ending
 
 
 def _write_folder(path: Path, clip: Clip, metadata: Mapping[str, Any] | None) -> None:

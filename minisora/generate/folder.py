@@ -54,7 +54,7 @@ def bundled(name: str) -> Path:
         if (folder / MANIFEST).is_file():
             return folder
     raise MinisoraError(
-        f"no weights of {name} are bundled in {folders[0]}: train some with `minisora train {name}`, or give a folder"
+        f"no weights of {name} are bundled in {folders[0]}: train some (`minisora train {name}`) or give a folder"
     )
 
 

@@ -3,34 +3,33 @@
 encode text → noise Tokens (+ known) → sampler(guided(dit), schedule) → unpack → VAE decode → clips
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from minisora import __version__
-from minisora.core.errors import MinisoraError, check_choice
-from minisora.core.runtime import generator, memory_gib, pick_device, pick_dtype
-from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
+from minisora.core.errors import MinisoraError
+from minisora.core.runtime import generator, pick_device, pick_dtype
+from minisora.data.clip import Clip, Size, from_pixels, size_name
 from minisora.diffusion.flow import Velocity, mix
 from minisora.diffusion.guidance import guided
 from minisora.diffusion.samplers import SAMPLERS, sde
 from minisora.diffusion.schedule import schedule
 from minisora.generate import folder as folders
 from minisora.generate.credits import Take
+from minisora.generate.settings import Settings, Shot, check_batch, settle
 from minisora.models.dit import DiT
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import PretrainedTokenizer, Tokenizer, clean
 from minisora.models.vae import VAE
 from minisora.tokens.known import Canvas, Known, paint
 from minisora.tokens.packing import Tokens, pack_text, unpack
-from minisora.zoo.presets import PRESETS, Preset, Sampling
+from minisora.zoo.presets import PRESETS, Preset
 from minisora.zoo.presets import preset as preset_named
 
 Callback = Callable[[int, float, Callable[[], list[Clip]]], object]
@@ -81,17 +80,14 @@ class Sora:
         """
         where = pick_device(device)
         kind = pick_dtype(where, dtype)
-        if (Path(name) / folders.MANIFEST).is_file():
-            found = Path(name)
-        else:
-            allowed = f"{', '.join(PRESETS)}, or a folder that Sora.save wrote"
-            preset = PRESETS.get(str(name))
+        preset, own = PRESETS.get(str(name)), Path(name if folder is None else folder)
+        if not (own / folders.MANIFEST).is_file():
             if preset is None:
-                raise MinisoraError(f"there is no model {str(name)!r}: choose {allowed}")
+                raise MinisoraError(f"{own} is no folder that Sora.save wrote, and no preset: {', '.join(PRESETS)}")
             if preset.weights is not None:
                 return cls._open(str(name), preset, folder, where, kind)
-            found = Path(folder) if folder is not None else folders.bundled(str(name))
-        s = folders.load(found, kind, where)
+            own = folders.bundled(str(name)) if folder is None else own
+        s = folders.load(own, kind, where)
         return cls(s.name, s.preset, s.vae, s.dit, s.text, s.tokenizer, where, kind, s.digest)
 
     @classmethod
@@ -121,171 +117,129 @@ class Sora:
     def generate(
         self, prompts: str | Sequence[str], size: str | Size | None = None, *, seed: int = 0, n: int = 1,
         steps: int | None = None, guidance: float | None = None, shift: float | None = None,
-        negative: str | None = None, sampler: str | None = None, rescale: float = 0.0,
-        interval: tuple[float, float] = (0.0, 1.0), known: Sequence[Known | None] | None = None, start: float = 1.0,
-        init: Sequence[Clip | Tensor] | Tensor | None = None, fps: float | None = None,
-        callback: Callback | None = None,
+        negative: str | None = None, sampler: str | None = None, fps: float | None = None, rescale: float = 0.0,
+        interval: tuple[float, float] = (0.0, 1.0), start: float = 1.0, known: Sequence[Known | None] | None = None,
+        init: Sequence[Clip | Tensor] | Tensor | None = None, callback: Callback | None = None,
     ) -> list[Take]:  # fmt: skip
         """Clips of each prompt from the seeds seed … seed + n - 1, made together in one packed batch.
 
         A clip depends on its prompt, its seed and the settings, not on what else is in the batch (but for rounding).
-        What is not given is the preset's. `known` and `init`, one for each prompt, are latents as `encode` makes them
-        (`init` also takes clips); with `start` below 1, sampling begins at that time, at the noised `init`.
+        What is not given is the preset's. `known` and `init`, one for each prompt, are latents as `encode` makes them;
+        `init` also takes clips. With `start` below 1, sampling begins at that time with the noised `init`.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        given = {"steps": steps, "guidance": guidance, "shift": shift, "negative": negative}
-        how = replace(self.preset.sampling, **{key: value for key, value in given.items() if value is not None})
-        shape = self.check(size, seed, n, how)
-        sampler = check_choice("sampler", sampler or ("unipc" if self.preset.weights else "euler"), SAMPLERS)
-        facts = {
-            "version": __version__, "preset": self.name, "weights": self.weights, "size": size_name(shape),
-            "fps": fps or self.preset.fps, "steps": how.steps, "guidance": how.guidance, "shift": how.shift,
-            "negative": how.negative, "sampler": sampler, "rescale": rescale, "interval": list(interval),
-            "start": start, "given": [word for word, what in (("known", known), ("init", init)) if what is not None],
-        }  # fmt: skip
+        settings = settle(
+            self.preset, size, fps=fps, steps=steps, guidance=guidance, shift=shift, negative=negative,
+            sampler=sampler, rescale=rescale, interval=interval, start=start,
+        )  # fmt: skip
+        check_batch(len(prompts), n, seed, settings.size, self.device)
         if (start < 1) != (init is not None):
-            raise MinisoraError(
-                "init is what sampling starts from at a time below 1: give both start and init, or none"
-            )
-        parts = known or [None] * len(prompts)
-        begin = [self._latents(each, shape) for each in init] if init is not None else [None] * len(prompts)
-        if not prompts or not len(parts) == len(begin) == len(prompts):
-            raise MinisoraError(f"{len(prompts)} prompts: give at least one, and as many known parts and inits")
+            raise MinisoraError("sampling from a start below 1 begins with an init: give both, or neither")
+        parts = [None] * len(prompts) if known is None else known
+        first = [None] * len(prompts) if init is None else [self._init(each, settings.size) for each in init]
+        if not len(parts) == len(first) == len(prompts):
+            raise MinisoraError(f"known and init have one part for each prompt, and there are {len(prompts)} prompts")
         shots = [
-            Shot(*each, seed=seed + number) for each in zip(prompts, parts, begin, strict=True) for number in range(n)
+            Shot(prompt, seed + number, part, x)
+            for prompt, part, x in zip(prompts, parts, first, strict=True)
+            for number in range(n)
         ]
-        # New noise is drawn on the way for a whole batch: for `sde` a batch is one clip.
-        batches = [[shot] for shot in shots] if sampler == "sde" else [shots]
-        guide = partial(guided, scale=how.guidance, rescale=rescale, interval=interval)
-        return [
-            self._take(z, shot, shape, facts)
-            for batch in batches
-            for z, shot in zip(self._sample(batch, shape, how, sampler, guide, start, callback), batch, strict=True)
-        ]
+        # `sde` draws new noise for all of a batch on the way: for a clip of its own, it needs a batch of its own
+        batches = [[shot] for shot in shots] if settings.sampler == "sde" else [shots]
+        latents = [z for batch in batches for z in self._sample(batch, settings, callback)]
+        return [self._take(z, shot, settings) for z, shot in zip(latents, shots, strict=True)]
 
-    def _sample(
-        self, shots: "list[Shot]", size: Size, how: Sampling, sampler: str, guide: Callable[..., Velocity],
-        start: float, callback: Callback | None,
-    ) -> list[Tensor]:  # fmt: skip
-        """The clean latents (c, t, h, w) of each shot."""
-        noisy = []
-        for shot in shots:
-            noise = torch.randn(self.latent_shape(size), generator=generator(shot.seed)).to(self.device)
-            noisy.append(noise if shot.init is None else mix(shot.init, noise, start))
+    def _sample(self, shots: Sequence[Shot], settings: Settings, callback: Callback | None) -> list[Tensor]:
+        """The latents (c, t, h, w) of each shot, of a batch that is packed into one sequence."""
+        generators = [generator(shot.seed) for shot in shots]
+        noise = [torch.randn(self.latent_shape(settings.size), generator=own).to(self.device) for own in generators]
+        noisy = [
+            x if shot.init is None else mix(shot.init, x, settings.start) for shot, x in zip(shots, noise, strict=True)
+        ]
         patch = self.dit.config.patch
         canvas = paint(noisy, [shot.known for shot in shots], patch, self.vae.config.compression[0])
-        prompts = self._velocity(canvas, [shot.prompt for shot in shots])
-        negative = self._velocity(canvas, [how.negative] * len(shots))
-        velocity = guide(prompts, negative, seg=canvas.tokens.seg[canvas.unknown])
+        velocity = guided(
+            self._velocity(canvas, [shot.prompt for shot in shots]),
+            self._velocity(canvas, [settings.negative] * len(shots)),
+            settings.guidance, settings.rescale, settings.interval, seg=canvas.tokens.seg[canvas.unknown],
+        )  # fmt: skip
 
         def latents(x: Tensor) -> list[Tensor]:
             return unpack(canvas.with_unknown(x), patch)
 
         def report(step: int, t: Tensor, _: Tensor, x0: Tensor) -> None:
             if callback:
-                callback(step, float(t), lambda: [self.decode(z, size) for z in latents(x0)])
+                callback(step, float(t), lambda: [self.decode(z, settings.size, settings.fps) for z in latents(x0)])
 
-        follow = partial(sde, generator=generator(shots[0].seed + 1)) if sampler == "sde" else SAMPLERS[sampler]
-        return latents(follow(velocity, canvas.start(), self._times(how, start), callback=report))
-
-    def _times(self, how: Sampling, start: float) -> Tensor:
-        if self.preset.weights is None:
-            return schedule(how.steps, how.shift, start)
-        # as the open weights are sampled by their authors: see schedule()
-        return schedule(how.steps, how.shift, start, floor=1 / 1000).clamp(max=1 - 1e-6).float()
+        name = settings.sampler
+        sampler = partial(sde, generator=generators[0]) if name == "sde" else SAMPLERS[name]
+        return latents(sampler(velocity, canvas.start(), self._times(settings), callback=report))
 
     def _velocity(self, canvas: Canvas, prompts: Sequence[str]) -> Velocity:
-        """The velocity of the unknown tokens, each clip under its prompt."""
+        """The velocity of the unknown tokens, those of each clip under its prompt."""
         text = pack_text([row.to(self.dtype) for row in self._read(prompts)], self.dit.config.text_length)
 
         def model(tokens: Tokens, t: Tensor) -> Tensor:
             if self.preset.weights:
-                t = (t * 1000).floor() / 1000  # all that they have seen
+                t = (t * 1000).floor() / 1000  # the open weights were only shown whole thousandths
             return self.dit(tokens.with_x(tokens.x.to(self.dtype)), t, text)
 
         return canvas.velocity(model)
 
     def _read(self, prompts: Sequence[str]) -> list[Tensor]:
         """The rows of each prompt. One that is too long is refused: nobody wants a video of half a prompt."""
-        limit, texts = self.dit.config.text_length, {clean(prompt): None for prompt in prompts}
-        ids = [self.tokenizer.encode(text) for text in texts]
-        if (longest := max(map(len, ids))) > limit:
+        prompts, limit = [clean(prompt) for prompt in prompts], self.dit.config.text_length
+        ids = {prompt: self.tokenizer.encode(prompt) for prompt in prompts}
+        if (longest := max(map(len, ids.values()))) > limit:
             raise MinisoraError(f"a prompt has {longest} tokens, and {self.name} reads {limit}: shorten it")
-        rows = dict(zip(texts, self.text(ids), strict=True))
+        rows = dict(zip(ids, self.text(list(ids.values())), strict=True))
         if self.preset.weights is None and "" in rows:
-            rows[""] = rows[""][:0]  # we drop a prompt by leaving out its rows; open weights encode an empty one
-        return [rows[clean(prompt)] for prompt in prompts]
+            rows[""] = rows[""][:0]  # our training drops a prompt by leaving out its rows, Wan's by encoding ""
+        return [rows[prompt] for prompt in prompts]
 
-    def check(self, size: str | Size | None, seed: int, n: int, how: Sampling) -> Size:
-        """Refuse what cannot be generated, before anything is computed; the size in numbers."""
-        frames, height, width = shape = parse_size(size or self.preset.size)
-        stride = self.vae.config.compression[0]
-        if extra := (frames - 1) % stride:
-            below = frames - extra
-            raise MinisoraError(
-                f"a clip of {frames} frames cannot be generated: {stride}k + 1 can, such as {below} or {below + stride}"
-            )
-        needed, memory = 4 * frames * height * width * 3 / 2**30, memory_gib(self.device)
-        if needed * n > memory:
-            raise MinisoraError(
-                f"{n} x {size_name(shape)} is {needed * n:.0f} GiB of pixels alone, and {self.device} has {memory:.0f}"
-            )
-        if not 1 <= how.steps <= 10_000 or not 1 <= n <= 1000 or not 0 <= seed < 2**63 - 1000:
-            raise MinisoraError(f"steps go from 1 to 10000, n from 1 to 1000, a seed from 0: {how.steps}, {n}, {seed}")
-        if not math.isfinite(how.guidance):
-            raise MinisoraError(f"guidance is {how.guidance}: 1 is the model itself, 3 to 8 exaggerate the prompt")
-        return shape
+    def _times(self, settings: Settings) -> Tensor:
+        if self.preset.weights is None:
+            return schedule(settings.steps, settings.shift, settings.start)
+        # as the reference sampler of the open weights stops, see schedule()
+        return schedule(settings.steps, settings.shift, settings.start, floor=1 / 1000).clamp(max=1 - 1e-6).float()
 
     def latent_shape(self, size: Size) -> tuple[int, int, int, int]:
         """(c, t, h, w) of a clip's latents: its sides filled up to whole tokens."""
-        config, (_, tall, wide) = self.vae.config, self.dit.config.patch
-        time, side, _ = config.compression
-        frames, height, width = size
-        return (
-            config.channels,
-            1 + (frames - 1) // time,
-            -(-height // side // tall) * tall,
-            -(-width // side // wide) * wide,
-        )
+        config, (_, *patch) = self.vae.config, self.dit.config.patch
+        time, *cell = config.compression
+        h, w = (-(-side // (pixels * n)) * n for side, pixels, n in zip(size[1:], cell, patch, strict=True))
+        return config.channels, 1 + (size[0] - 1) // time, h, w
 
     @torch.no_grad()
     def encode(self, clip: Clip) -> Tensor:
         """The latents (c, t, h, w) of a clip; its last row and column are repeated up to whole tokens."""
+        _, height, width = clip.shape
         _, _, h, w = self.latent_shape(clip.shape)
         side = self.vae.config.compression[1]
-        more = 0, w * side - clip.shape[2], 0, h * side - clip.shape[1], 0, 0
-        return self.vae.encode(F.pad(clip.pixels().to(self.device), more, mode="replicate"))[0]
+        borders = (0, w * side - width, 0, h * side - height, 0, 0)
+        return self.vae.encode(F.pad(clip.pixels().to(self.device), borders, mode="replicate"))[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor, size: Size | None = None, fps: float | None = None) -> Clip:
-        """The clip of latents (c, t, h, w), cut to a size, a few frames at a time so that none is too long."""
-        _, height, width = size or (0, None, None)
+        """The clip of latents (c, t, h, w), cut to a size; a few frames at a time, so that none is too long."""
+        _, height, width = size or (None, None, None)
         chunks = self.vae.decode_chunks(z[None].to(self.device))
-        frames = [from_pixels(chunk[..., :height, :width]).frames for chunk in chunks]
-        return Clip(torch.cat(frames), fps or self.preset.fps)
+        frames = torch.cat([from_pixels(chunk[..., :height, :width]).frames for chunk in chunks])
+        return Clip(frames, fps or self.preset.fps)
 
-    def _latents(self, init: Clip | Tensor, size: Size) -> Tensor:
+    def _init(self, init: Clip | Tensor, size: Size) -> Tensor:
         if isinstance(init, Clip) and init.shape != size:
-            raise MinisoraError(f"init is {init.size} and the clip to make {size_name(size)}: they have to be the same")
+            raise MinisoraError(f"init is {init.size} and the clip to make {size_name(size)}: give both one size")
         z = self.encode(init) if isinstance(init, Clip) else init.to(self.device, torch.float32)
-        if z.shape != self.latent_shape(size):
-            raise MinisoraError(
-                f"init has latents of {tuple(z.shape)}: {size_name(size)} has {self.latent_shape(size)}"
-            )
+        if z.shape != (wanted := self.latent_shape(size)):
+            raise MinisoraError(f"init has latents of shape {tuple(z.shape)}, and {size_name(size)} has {wanted}")
         return z
 
-    def _take(self, z: Tensor, shot: "Shot", size: Size, facts: dict[str, Any]) -> Take:
-        clip = self.decode(z, size, facts["fps"])
-        source = f"minisora {self.name}, seed {shot.seed}"
-        recipe = {"prompt": shot.prompt, "seed": shot.seed} | facts
-        return Take(clip.frames, clip.fps, shot.prompt, source, recipe=recipe)
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One clip of a batch: what is different about it."""
-
-    prompt: str
-    known: Known | None
-    init: Tensor | None
-    seed: int
+    def _take(self, z: Tensor, shot: Shot, settings: Settings) -> Take:
+        clip = self.decode(z, settings.size, settings.fps)
+        beside = [name for name in ("known", "init") if getattr(shot, name) is not None]
+        recipe = {"prompt": shot.prompt, "seed": shot.seed} | asdict(settings) | {
+            "size": size_name(settings.size), "interval": list(settings.interval), "beside": beside,
+            "preset": self.name, "weights": self.weights, "version": __version__,
+        }  # fmt: skip
+        return Take(clip.frames, clip.fps, shot.prompt, f"minisora {self.name}, seed {shot.seed}", recipe=recipe)
