@@ -25,10 +25,10 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-        r = torch.rsqrt(length.square() / x.shape[-1] + eps)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        r = torch.rsqrt(torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square() / x.shape[-1] + eps)
         ctx.save_for_backward(x, weight, r)
-        return (x * r).mul_(weight).to(x.dtype)
+        return torch.mul(wide, r, out=None if wide is x else wide).mul_(weight).to(x.dtype)  # a copy is written over
 
     @staticmethod
     @once_differentiable

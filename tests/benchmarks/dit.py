@@ -96,6 +96,9 @@ def bounded(dtype: torch.dtype) -> None:
     q, k = (z.unflatten(-1, heads).transpose(0, 1)[None] for z in (x, y))
 
     def products() -> None:
+        ours.embed(tokens.x)
+        for layer, source in ((ours.embed_text[0], prompts[0]), (ours.embed_text[2], y), (ours.head, x)):
+            layer(source)
         for block in ours.blocks:
             for layer in (block.attend.q, block.attend.k, block.attend.v, block.attend.out):
                 layer(x)
