@@ -12,7 +12,11 @@ from minisora.models.vae import VAE, VAEConfig
 @pytest.fixture(scope="module")
 def vae() -> VAE:
     torch.manual_seed(0)
-    return VAE(VAEConfig(base=8, channels=4, stages=(1, 2, 2), time=(True, True), blocks=1)).eval()
+    model = VAE(VAEConfig(base=8, channels=4, stages=(1, 2, 2), time=(True, True), blocks=1)).eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.7 * parameter[0].numel() ** -0.5)
+    return model
 
 
 @pytest.mark.parametrize("tile, overlap", [(16, 4), (10, 0), (64, 8), (36, 5), (20, 19)])

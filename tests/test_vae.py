@@ -22,6 +22,10 @@ CONFIGS = {
     "wan 2.2": VAEConfig(channels=4, base=8, decoder_base=12, patch=2, shortcuts=True, **STATS),
     "4x4x4": VAEConfig(channels=4, base=8, stages=(1, 2, 2), time=(True, True), blocks=1, **STATS),
     "2x8x8": VAEConfig(channels=4, base=8, stages=(1, 2, 2), time=(False, True), blocks=1, patch=2, shortcuts=True),
+    "no space": VAEConfig(
+        channels=4, base=8, stages=(1, 1, 1), space=(False, False), time=(True, True), blocks=1, patch=4, shortcuts=True
+    ),
+    "space once": VAEConfig(channels=4, base=8, stages=(1, 2, 2), space=(False, True), time=(True, True), blocks=1),
     "1x4x4": VAEConfig(channels=4, base=8, stages=(1, 2, 2), time=(False, False), blocks=1),
 }
 EXACT = 5e-6

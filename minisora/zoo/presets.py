@@ -104,7 +104,16 @@ FINETUNING = {
 
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(  # trained live in the notebooks
-        vae=VAEConfig(channels=8, base=16, stages=(1, 2, 2), time=(True, True), blocks=1, shortcuts=True),
+        vae=VAEConfig(
+            channels=8,
+            base=28,
+            stages=(1, 1, 1),
+            space=(False, False),
+            time=(True, True),
+            blocks=1,
+            patch=4,
+            shortcuts=True,
+        ),
         dit=DiTConfig(channels=8, width=128, heads=4, layers=4, mlp=384, text_width=64, text_length=64),
         text=TextConfig(vocabulary=512, width=64, heads=4, head_width=16, mlp=160, layers=2),
         size=(9, 32, 32),
@@ -116,8 +125,17 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "toy": Preset(  # its checkpoint is bundled
-        vae=VAEConfig(channels=16, base=40, stages=(1, 2, 2), time=(True, True), patch=2, shortcuts=True),
-        dit=DiTConfig(width=256, heads=8, layers=8, mlp=1024, text_width=128, text_length=128),
+        vae=VAEConfig(
+            channels=16,
+            base=64,
+            stages=(1, 1, 1),
+            space=(False, False),
+            time=(True, True),
+            blocks=1,
+            patch=4,
+            shortcuts=True,
+        ),
+        dit=DiTConfig(patch=(1, 4, 4), width=256, heads=8, layers=8, mlp=1024, text_width=128, text_length=128),
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),
         fps=8.0,

@@ -10,10 +10,10 @@ from minisora.tokens.packing import Tokens, fill, pack, pack_text
 from minisora.zoo.presets import preset
 from tests.benchmarks.timing import start, take_turns
 
-# frames x height x width of latents, four clips of each: images and videos, square, wide and tall
+# tokens in time, height and width, four clips of each: images and videos, square, wide and tall
 SIZES = (
-    (1, 8, 8), (1, 8, 14), (1, 14, 8), (1, 16, 16), (3, 8, 8), (3, 8, 14),
-    (3, 14, 8), (5, 8, 8), (5, 8, 14), (5, 14, 8), (9, 8, 8), (5, 16, 16),
+    (1, 4, 4), (1, 4, 7), (1, 7, 4), (1, 8, 8), (3, 4, 4), (3, 4, 7),
+    (3, 7, 4), (5, 4, 4), (5, 4, 7), (5, 7, 4), (9, 4, 4), (5, 8, 8),
 )  # fmt: skip
 COPIES = 4
 
@@ -22,15 +22,16 @@ def main() -> None:
     start()
     plan = preset("toy")
     config = plan.dit
-    clips = [torch.randn(config.channels, *size) for _ in range(COPIES) for size in SIZES]  # sizes mixed up
-    counts = [clip[0].numel() // 4 for clip in clips]
+    side = config.patch[1]
+    clips = [torch.randn(config.channels, t, h * side, w * side) for _ in range(COPIES) for t, h, w in SIZES]
+    counts = [t * h * w for _ in range(COPIES) for t, h, w in SIZES]  # sizes mixed up
     order = next(iter(fill(counts, sum(counts), window=len(clips))))  # equal sizes side by side, as the packer gives
     prompts = [torch.randn(16, config.text_width) for _ in clips]
 
     def batch(chosen: list[int], length: int | None = None) -> tuple[Tokens, torch.Tensor]:
         parts = [pack([clips[i]], config.patch) for i in chosen]
         if length:  # every clip as long as the longest: padding that is computed and thrown away
-            parts = [pack([torch.zeros(config.channels, 1, 2, 2 * length)], config.patch) for _ in chosen]
+            parts = [pack([torch.zeros(config.channels, 1, side, side * length)], config.patch) for _ in chosen]
         tokens = Tokens(
             torch.cat([part.x for part in parts]), torch.cat([part.pos for part in parts]),
             sum((part.grids for part in parts), ()), sum((part.lengths for part in parts), ()),
