@@ -5,7 +5,7 @@ A user's mistake is printed as one line and ends with status 2; a bug keeps its 
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg
@@ -124,15 +124,38 @@ def train(
     check_choice("stage", stage, ("vae", "dit"))
     recipe = replace(chosen.recipes[stage], steps=steps) if steps else chosen.recipes[stage]
     data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
+    options = {"recipe": recipe, "minutes": minutes, "resume": resume, "workers": workers}
     if stage == "vae":
-        vae = stages.train_vae(
-            chosen, data, out, recipe=recipe, minutes=minutes, resume=resume, workers=workers, side=side
-        )
+        vae = stages.train_vae(chosen, data, out, side=side, **options)
         unseen = replace(data, seed=1, count=60)
         print(f"{out}: the VAE reconstructs 60 unseen clips at {stages.quality(vae, unseen, 60):.1f} dB PSNR")
     else:
-        stages.train_dit(chosen, data, out, recipe=recipe, minutes=minutes, resume=resume, workers=workers)
-        print(f"{out}: trained")
+        _train_dit(name, chosen, data, out, options)
+
+
+def _train_dit(name: str, chosen: Any, data: Any, out: Path, options: dict[str, Any]) -> None:
+    """Train the transformer, with sheets of samples on the way, and put a model together that generates."""
+    from dataclasses import replace
+
+    import torch
+
+    from minisora.generate.sora import Sora
+    from minisora.train import stages
+    from minisora.viz.sheets import write_sheet
+
+    def sora(vae: Any, learner: Any, tokenizer: Any) -> Sora:
+        own = replace(chosen, text=learner.text.config)
+        return Sora(name, own, vae, learner.dit, learner.text, tokenizer, torch.device("cpu"), torch.float32)
+
+    brief = replace(data, detail="short", count=min(4, len(data)))
+    shown = [brief[index] for index in range(len(brief))]
+
+    def samples(steps: int, *trained: Any) -> None:
+        takes = sora(*trained).generate([clip.caption for clip in shown], seed=0, steps=10)
+        write_sheet(out / "samples" / f"{steps:06d}.png", takes)
+
+    trained = stages.train_dit(chosen, data, out, callback=samples, **options)
+    print(f"trained; next: minisora generate PROMPT --preset {sora(*trained).save(out / 'model')}")
 
 
 @app.command

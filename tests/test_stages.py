@@ -194,7 +194,9 @@ def test_from_a_command_to_weights(run, tmp_path: Path) -> None:  # noqa: F811
     assert told.status == 0 and "dB" in told.out
     told = run(*words[:-2], "--stage", "dit")
     assert told.status == 0, told.err
-    assert (tmp_path / "new" / "dit" / "model.safetensors").exists()
+    assert (tmp_path / "new" / "samples" / "000002.png").exists()
+    told = run("generate", "a red circle", "--preset", "new/model", "--steps", "2", "--out", "red.mp4")
+    assert told.status == 0 and (tmp_path / "red.mp4").exists(), told.err
     again = run(*words[:-2], "--stage", "dit")
     assert again.status == 2 and "resume" in again.err
 

@@ -60,9 +60,12 @@ def train_vae(
 
 def train_dit(
     preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, minutes: float | None = None,
-    resume: bool = False, workers: int = 0, callback: Callback | None = None,
+    resume: bool = False, workers: int = 0, callback: Callable[..., object] | None = None,
 ) -> tuple[VAE, dit_stage.Learner, Tokenizer]:  # fmt: skip
-    """Encode the clips with the trained VAE, and train transformer and text encoder on their latents."""
+    """Encode the clips with the trained VAE, and train transformer and text encoder on their latents.
+
+    `callback(steps, vae, learner, tokenizer)` comes with every checkpoint.
+    """
     recipe = recipe or preset.recipes["dit"]
     seed_everything(recipe.seed)
     vae = trained_vae(preset, out)
@@ -71,10 +74,15 @@ def train_dit(
     tokenizer = Tokenizer.train((item["caption"] for item in shelf.items), preset.text.vocabulary)
     text = replace(preset.text, vocabulary=tokenizer.size)
     learner = dit_stage.Learner(DiT(preset.dit), TextEncoder(text))
+
+    def told(steps: int, average: nn.Module) -> None:
+        if callback is not None:
+            callback(steps, vae, average, tokenizer)
+
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
     average = fit(
         learner, loader.batch, dit_stage.step_for(tokenizer, preset.vae.compression[0]), recipe, out / "dit",
-        minutes=minutes, resume=resume, callback=callback, note={"dit": repr(preset.dit), "latents": ready.of},
+        minutes=minutes, resume=resume, callback=told, note={"dit": repr(preset.dit), "latents": ready.of},
     )  # fmt: skip
     assert isinstance(average, dit_stage.Learner)
     return vae, average, tokenizer
