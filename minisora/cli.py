@@ -172,7 +172,7 @@ def generate(
     negative: Annotated[str | None, arg(help="What the video should not show.")] = None,
     sampler: Annotated[str | None, arg(help="euler, heun, unipc or sde.")] = None,
     fps: Annotated[float | None, arg(help="Frames a second.")] = None,
-    device: Annotated[str, arg(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[str, arg(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dtype: Annotated[str, arg(help="auto, fp32 or bf16.")] = "auto",
     out: Annotated[Path, arg(help="Video file: .mp4, .gif or .png; a sheet goes beside it.")] = Path("out/video.mp4"),
 ) -> None:

@@ -12,12 +12,15 @@ from minisora.core.errors import MinisoraError, check_choice
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto' is CUDA where there is one, then Apple's GPU, then the CPU. 'cpu', 'cuda', 'cuda:1' and 'mps' as asked."""
+    """'auto' is CUDA where there is one, and the CPU elsewhere. 'cpu', 'cuda' and 'cuda:1' as asked.
+
+    Apple's GPUs are left out: they know no float64, which positions and times need.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
-    check_choice("device", kind, ("auto", "cpu", "cuda", "mps"))
-    available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    check_choice("device", kind, ("auto", "cpu", "cuda"))
+    available = {"cpu": 1, "cuda": torch.cuda.device_count()}[kind]
     if (index and not index.isdigit()) or int(index or 0) >= available:
         raise MinisoraError(f"device {name} is not here: {available} of kind {kind} found; use --device auto")
     return torch.device(name)
