@@ -106,6 +106,7 @@ def train(
     minutes: Annotated[float | None, arg(help="Stop after so many minutes; the learning rate falls in time.")] = None,
     steps: Annotated[int | None, arg(help="Steps, if not as many as the preset says.")] = None,
     resume: Annotated[bool, arg(help="Go on from the newest checkpoint.")] = False,
+    init: Annotated[Path | None, arg(help="Weights to begin with.")] = None,
     worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn; all if none is named.")] = (),
     clips: Annotated[int, arg(help="Clips to render once and train on.")] = 6000,
     sizes: Annotated[tuple[str, ...], arg(help="frames x height x width, several if you like.")] = (),
@@ -125,7 +126,7 @@ def train(
     check_choice("stage", stage, ("vae", "dit"))
     recipe = replace(chosen.recipes[stage], steps=steps) if steps else chosen.recipes[stage]
     data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
-    options = {"recipe": recipe, "minutes": minutes, "resume": resume, "workers": workers}
+    options = {"recipe": recipe, "minutes": minutes, "resume": resume, "workers": workers, "init": init}
     if stage == "vae":
         vae = stages.train_vae(chosen, data, out, side=side, **options)
         unseen = replace(data, seed=1, count=60)

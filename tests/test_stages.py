@@ -206,3 +206,12 @@ def test_the_trained_vae_is_the_one_that_encodes(tmp_path: Path) -> None:
     loaded = stages.trained_vae(TINY, tmp_path)
     for name, tensor in trained.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[name]), name
+
+
+def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
+    still = Recipe(steps=1, batch=2, rate=1e-12, ema=0.0)
+    first = stages.train_vae(TINY, CLIPS, tmp_path / "one", recipe=Recipe(steps=2, batch=2, ema=0.0), side=16)
+    begun = tmp_path / "one" / "vae" / "model.safetensors"
+    second = stages.train_vae(TINY, CLIPS, tmp_path / "two", recipe=still, side=16, init=begun)
+    for name, parameter in first.named_parameters():
+        torch.testing.assert_close(second.get_parameter(name), parameter, atol=1e-6, rtol=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from minisora.core.checkpoint import load_into, save_tensors
+from minisora.core.checkpoint import load_into, save_tensors, sha256
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe
 from minisora.core.runtime import seed_everything
@@ -31,15 +31,21 @@ TRAINED = "vae.safetensors"
 
 def train_vae(
     preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, minutes: float | None = None,
-    resume: bool = False, workers: int = 0, side: int | None = None, callback: Callback | None = None,
+    resume: bool = False, workers: int = 0, init: Path | None = None, side: int | None = None,
+    callback: Callback | None = None,
 ) -> VAE:  # fmt: skip
-    """Train the VAE on clips, or on random squares of them with a `side`, and measure its latents."""
+    """Train the VAE on clips, or on random squares of them with a `side`, and measure its latents.
+
+    `init` is a file of weights to begin with.
+    """
     recipe = recipe or preset.recipes["vae"]
     seed_everything(recipe.seed)
     ready = Ready(clips, out / "clips", workers)
     loader = Loader(ready, recipe.batch, recipe.seed, prepare=partial(vae_stage.crop, side=side) if side else None)
-    note = {"vae": repr(preset.vae), "clips": repr(ready), "side": side}
+    note = {"vae": repr(preset.vae), "clips": repr(ready), "side": side, "init": init and sha256(init)}
     vae = VAE(preset.vae)
+    if init is not None:
+        load_into(vae, init)
     average = fit(
         vae,
         loader.batch,
@@ -60,7 +66,7 @@ def train_vae(
 
 def train_dit(
     preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, minutes: float | None = None,
-    resume: bool = False, workers: int = 0, callback: Callable[..., object] | None = None,
+    resume: bool = False, workers: int = 0, init: Path | None = None, callback: Callable[..., object] | None = None,
 ) -> tuple[VAE, dit_stage.Learner, Tokenizer]:  # fmt: skip
     """Encode the clips with the trained VAE, and train transformer and text encoder on their latents.
 
@@ -74,15 +80,18 @@ def train_dit(
     tokenizer = Tokenizer.train((item["caption"] for item in shelf.items), preset.text.vocabulary)
     text = replace(preset.text, vocabulary=tokenizer.size)
     learner = dit_stage.Learner(DiT(preset.dit), TextEncoder(text))
+    if init is not None:
+        load_into(learner, init)
 
     def told(steps: int, average: nn.Module) -> None:
         if callback is not None:
             callback(steps, vae, average, tokenizer)
 
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
+    note = {"dit": repr(preset.dit), "latents": ready.of, "init": init and sha256(init)}
     average = fit(
         learner, loader.batch, dit_stage.step_for(tokenizer, preset.vae.compression[0]), recipe, out / "dit",
-        minutes=minutes, resume=resume, callback=told, note={"dit": repr(preset.dit), "latents": ready.of},
+        minutes=minutes, resume=resume, callback=told, note=note,
     )  # fmt: skip
     assert isinstance(average, dit_stage.Learner)
     return vae, average, tokenizer
