@@ -119,6 +119,7 @@ def train(
     from minisora.core.errors import check_choice
     from minisora.data.datasets import WorldClips
     from minisora.train import stages
+    from minisora.train.vae import psnr
     from minisora.worlds import WORLDS
     from minisora.zoo.presets import preset
 
@@ -130,7 +131,7 @@ def train(
     if stage == "vae":
         vae = stages.train_vae(chosen, data, out, side=side, **options)
         unseen = replace(data, seed=1, count=60)
-        print(f"{out}: the VAE reconstructs 60 unseen clips at {stages.quality(vae, unseen, 60):.1f} dB PSNR")
+        print(f"{out}: the VAE reconstructs 60 unseen clips at {psnr(vae, unseen):.1f} dB PSNR")
     else:
         _train_dit(name, chosen, data, out, options)
 

@@ -8,19 +8,12 @@ import importlib
 import multiprocessing
 import time
 from functools import partial
-from types import ModuleType
 
 import torch
 
+from minisora.evaluate.measure import CHECKERS, checker_of
+
 Size = tuple[int, int, int]
-CHECKERS = {
-    "shapes": "fidelity", "physics": "physics", "occlusion": "permanence",
-    "orbit": "geometry", "painter": "persistence", "craft": "rules",
-}  # fmt: skip
-
-
-def checker_of(world: str) -> ModuleType:
-    return importlib.import_module(f"minisora.evaluate.{CHECKERS[world]}")
 
 
 def verdict(seed: int, world: str, size: Size, control: str = "") -> list[str]:

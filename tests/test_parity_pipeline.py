@@ -26,7 +26,8 @@ from minisora.models.text import TextConfig, TextEncoder
 from minisora.models.tokenizer import pretrained_tokenizer
 from minisora.models.vae import VAE, VAEConfig
 from minisora.tokens.packing import Text, Tokens, pack, pack_text, unpack
-from minisora.zoo.names import DIT_DIFFUSERS, TEXT_DIFFUSERS, Spelling, fold, spell, vae_diffusers
+from minisora.zoo.names import DIT_DIFFUSERS, TEXT_DIFFUSERS, Spelling, vae_diffusers
+from tests.carrying import carry
 
 PROMPT, NEGATIVE = "a red ball rolls over the hill", "grey &amp; dull"
 ROWS, STEPS, GUIDANCE, SHIFT = 32, 4, 5.0, 3.0
@@ -45,11 +46,7 @@ def randomise(model: nn.Module) -> nn.Module:
 
 
 def carried(ours: nn.Module, theirs: nn.Module, spelling: Spelling) -> nn.Module:
-    weights, own = theirs.state_dict(), dict(ours.named_parameters())
-    for name, other in spell(own, spelling).items():
-        folded = fold(weights[other], tuple(own[name].shape))
-        assert folded is not None, name
-        own[name].data = folded
+    carry(ours, theirs, spelling)
     return ours.eval()
 
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, one_line
 
 LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 LARGEST_JSON = 64 * 2**20
@@ -82,7 +82,7 @@ def open_tensors(path: str | Path) -> Iterator[Any]:
         with safe_open(path, framework="pt", device="cpu") as file:
             yield file
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError, AttributeError) as error:
-        raise MinisoraError(f"{path} is not a sound safetensors file ({_one_line(error)}): take a fresh copy") from None
+        raise MinisoraError(f"{path} is not a sound safetensors file ({one_line(error)}): take a fresh copy") from None
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -128,7 +128,3 @@ def _check_header(path: Path) -> None:
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= length <= min(size - 8, LARGEST_HEADER) or file.read(1) != b"{":
             raise MinisoraError(f"{path} is not a safetensors file: its header is missing or cut short")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

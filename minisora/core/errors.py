@@ -23,3 +23,8 @@ def check_size(frames: int, height: int, width: int, fps: float = 8.0) -> None:
         )
     if not 0 < fps <= 1000:
         raise MinisoraError(f"no clip runs at {fps} frames a second: fps goes from above 0 to 1000")
+
+
+def one_line(error: BaseException) -> str:
+    """What some library has to say, short enough to stand within our own line."""
+    return " ".join(str(error).split())[:160]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, one_line
 from minisora.data.clip import Clip, parse_size
 from minisora.data.facts import Facts, Limits, exact_rate, finish, read_facts, write_facts
 
@@ -133,7 +133,7 @@ def _opened(data: bytes | BinaryIO, name: str) -> Iterator[Image.Image]:
             f"{name} is broken, or no image of a kind that can be read: {', '.join(READABLE)}"
         ) from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise MinisoraError(f"{name} cannot be read as an image: {reason}") from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minisora.core.checkpoint import load_json, save_json
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, one_line
 
 PAD, EOS, FIRST_BYTE = 0, 1, 2
 FIRST_PAIR = FIRST_BYTE + 256
@@ -175,7 +175,7 @@ def pretrained_tokenizer(folder: str | Path) -> PretrainedTokenizer:
     try:
         backend = Backend.from_file(str(path))
     except Exception as error:  # the library raises nothing more specific
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         raise MinisoraError(f"{path} is not a sound tokenizer.json ({reason}): take a fresh copy") from None
     if [backend.token_to_id(token) for token in ("<pad>", "</s>")] != [PAD, EOS]:
         raise MinisoraError(f"{path} is not a T5 vocabulary: <pad> has to be {PAD} and </s> has to be {EOS}")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from minisora.core import machine
 from minisora.core.checkpoint import save_json, save_tensors
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, one_line
 from minisora.core.recipe import Recipe
 from minisora.core.runtime import generator, keep_memory, pick_dtype
 from minisora.train.interrupt import heard
@@ -170,5 +170,5 @@ def compiler_errors() -> Iterator[None]:
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         raise MinisoraError(f"torch.compile failed ({reason}): train without it") from error

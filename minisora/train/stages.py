@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from minisora.core.checkpoint import load_into, save_tensors, sha256
@@ -103,9 +102,3 @@ def trained_vae(preset: Preset, out: Path) -> VAE:
     vae = VAE(preset.vae)
     load_into(vae, out / TRAINED)
     return vae.requires_grad_(False).eval()
-
-
-@torch.no_grad()
-def quality(vae: VAE, clips: Dataset, count: int) -> float:
-    """PSNR in dB over the first clips of a set."""
-    return vae_stage.psnr(vae, [clips[index] for index in range(count)])

@@ -1,6 +1,6 @@
 """Training the video VAE: clips to latents and back, as near as can be, with latents that stay near a Gaussian."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,8 @@ def step(model: nn.Module, clips: Sequence[Clip], generator: torch.Generator) ->
     """|x - y| + |x - y|² + KL, the mean over all pixels; y is decoded from a sample of the posterior."""
     assert isinstance(model, VAE)
     device, groups = model.mean.device, group_by_size(clips).values()
-    error, squared, kl, pixels = (
-        torch.zeros((), device=device),
-        torch.zeros((), device=device),
-        torch.zeros((), device=device),
-        0,
-    )
+    error = squared = kl = torch.zeros((), device=device)
+    pixels = 0
     for group in groups:
         x = torch.cat([clip.pixels() for clip in group]).to(device)
         mean, log_variance = (part.float() for part in model.posterior(x))
@@ -55,11 +51,8 @@ def crop(clip: Clip, seed: int, side: int) -> Clip:
 @torch.no_grad()
 def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
     """Set the VAE's mean and std so that its latents have mean 0 and standard deviation 1 in each channel."""
-    count, total, squares = (
-        0,
-        torch.zeros_like(vae.mean, dtype=torch.float64),
-        torch.zeros_like(vae.mean, dtype=torch.float64),
-    )
+    total = squares = torch.zeros_like(vae.mean, dtype=torch.float64)
+    count = 0
     for clip in clips:
         raw = vae.posterior(clip.pixels().to(vae.mean.device))[0].double().movedim(1, 0).flatten(1)
         count, total, squares = count + raw.shape[1], total + raw.sum(1), squares + raw.square().sum(1)
@@ -69,7 +62,7 @@ def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
 
 
 @torch.no_grad()
-def psnr(vae: VAE, clips: Sequence[Clip]) -> float:
+def psnr(vae: VAE, clips: Iterable[Clip]) -> float:
     """Mean peak signal-to-noise ratio of reconstructed clips, in dB."""
     values = []
     for clip in clips:

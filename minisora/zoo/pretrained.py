@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from minisora.core.checkpoint import load_json, open_tensors
-from minisora.core.errors import MinisoraError, check_choice
+from minisora.core.errors import MinisoraError, check_choice, one_line
 from minisora.models.dit import DiT
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import PretrainedTokenizer, pretrained_tokenizer
@@ -92,7 +92,7 @@ def download(preset: Preset, *parts: str) -> Path:
         raise MinisoraError("downloading takes the package huggingface_hub: pip install huggingface_hub") from None
     except Exception as error:  # of many libraries, from HTTP to the disk
         raise MinisoraError(
-            f"cannot download {preset.weights.hub} ({type(error).__name__}: {_one_line(error)}): "
+            f"cannot download {preset.weights.hub} ({type(error).__name__}: {one_line(error)}): "
             "check the network, or download it elsewhere and give its folder"
         ) from None
 
@@ -196,14 +196,10 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # whatever a damaged or hostile pickle comes to
-        reason = f"{path} cannot be read as tensors alone ({_one_line(error)})"
+        reason = f"{path} cannot be read as tensors alone ({one_line(error)})"
         raise MinisoraError(f"{reason}: take a fresh copy, or diffusers' safetensors of the same model") from None
     if not isinstance(content, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
     ):
         raise MinisoraError(f"{path} is not a dictionary of tensors: take a fresh copy")
     return content
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from minisora.models.dit import DiT, DiTConfig
 from minisora.tokens.packing import Text, pack, pack_text, unpack
-from minisora.zoo.names import DIT_DIFFUSERS, fold, spell
+from minisora.zoo.names import DIT_DIFFUSERS
 from tests.benchmarks.timing import start, take_turns
+from tests.carrying import carry
 
 TOY = DiTConfig(width=192, heads=6, layers=6, mlp=768, text_width=128, text_length=64)
 FULL = DiTConfig(width=1536, heads=12, layers=2, mlp=8960, text_width=4096, text_length=512)
@@ -28,12 +29,8 @@ def both(config: DiTConfig, dtype: torch.dtype) -> tuple[DiT, WanTransformer3DMo
         in_channels=config.channels, out_channels=config.channels, text_dim=config.text_width,
         num_layers=config.layers, cross_attn_norm=True, rope_max_seq_len=64,
     )  # fmt: skip
-    weights, ours = theirs.state_dict(), DiT(config)
-    for name, other in spell(ours.state_dict(), DIT_DIFFUSERS).items():
-        parameter = ours.get_parameter(name)
-        folded = fold(weights[other], tuple(parameter.shape))
-        assert folded is not None
-        parameter.data = folded.clone()
+    ours = DiT(config)
+    carry(ours, theirs, DIT_DIFFUSERS)
     for name, module in theirs.named_modules():  # fp32 is kept where diffusers keeps it
         if isinstance(module, torch.nn.Linear | torch.nn.RMSNorm | torch.nn.Conv3d) and "time_embedder" not in name:
             module.to(dtype)

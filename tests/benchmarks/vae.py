@@ -13,9 +13,10 @@ import torch
 from diffusers import AutoencoderKLWan
 
 from minisora.models.vae import VAE, VAEConfig
-from minisora.zoo.names import fold, spell, vae_diffusers
+from minisora.zoo.names import vae_diffusers
 from minisora.zoo.presets import WAN21_VAE, WAN22_VAE, preset
 from tests.benchmarks.timing import start, take_turns
+from tests.carrying import carry
 
 
 def both(config: VAEConfig, dtype: torch.dtype) -> tuple[VAE, AutoencoderKLWan]:
@@ -27,12 +28,8 @@ def both(config: VAEConfig, dtype: torch.dtype) -> tuple[VAE, AutoencoderKLWan]:
         in_channels=folded, out_channels=folded,
         latents_mean=[0.0] * config.channels, latents_std=[1.0] * config.channels,
     )  # fmt: skip
-    weights, ours = theirs.state_dict(), VAE(config)
-    for name, other in spell(dict(ours.named_parameters()), vae_diffusers(config)).items():
-        parameter = ours.get_parameter(name)
-        same = fold(weights[other], tuple(parameter.shape))
-        assert same is not None
-        parameter.data = same.clone()
+    ours = VAE(config)
+    carry(ours, theirs, vae_diffusers(config))
     return ours.to(dtype).eval(), theirs.to(dtype).eval()
 
 
