@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from minisora.core.errors import MinisoraError, check_size
+from minisora.core.recipe import Run
 
 app = tyro.extras.SubcommandApp()
 data = tyro.extras.SubcommandApp()
@@ -103,15 +104,14 @@ def train(
     name: Annotated[Positional[str], arg(metavar="PRESET", help="tiny, toy, small: `minisora info` lists them.")],
     stage: Annotated[str, arg(help="vae, then dit.")] = "vae",
     out: Annotated[Path, arg(help="Where checkpoints, logs and prepared clips go.")] = Path("out/train"),
-    minutes: Annotated[float | None, arg(help="Stop after so many minutes; the learning rate falls in time.")] = None,
     steps: Annotated[int | None, arg(help="Steps, if not as many as the preset says.")] = None,
-    resume: Annotated[bool, arg(help="Go on from the newest checkpoint.")] = False,
-    init: Annotated[Path | None, arg(help="Weights to begin with.")] = None,
-    worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn; all if none is named.")] = (),
+    worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn, one more often if named twice.")] = (),
     clips: Annotated[int, arg(help="Clips to render once and train on.")] = 6000,
     sizes: Annotated[tuple[str, ...], arg(help="frames x height x width, several if you like.")] = (),
     side: Annotated[int | None, arg(help="Train the VAE on random squares of this side.")] = None,
-    workers: Annotated[int, arg(help="Processes that render.")] = 0,
+    perceptual: Annotated[float, arg(help="For the VAE: weight of the features that a critic sees.")] = 0.0,
+    adversarial: Annotated[float, arg(help="For the VAE: weight of what a critic takes for real.")] = 0.0,
+    run: Annotated[Run, OmitArgPrefixes] = Run(),
 ) -> None:
     """Train a preset on the toy worlds: first the video VAE, then the transformer on its latents."""
     from dataclasses import replace
@@ -119,6 +119,7 @@ def train(
     from minisora.core.errors import check_choice
     from minisora.data.datasets import WorldClips
     from minisora.train import stages
+    from minisora.train.critic import Terms
     from minisora.train.vae import psnr
     from minisora.worlds import WORLDS
     from minisora.zoo.presets import preset
@@ -127,16 +128,16 @@ def train(
     check_choice("stage", stage, ("vae", "dit"))
     recipe = replace(chosen.recipes[stage], steps=steps) if steps else chosen.recipes[stage]
     data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
-    options = {"recipe": recipe, "minutes": minutes, "resume": resume, "workers": workers, "init": init}
     if stage == "vae":
-        vae = stages.train_vae(chosen, data, out, side=side, **options)
+        terms = Terms(perceptual, adversarial)
+        vae = stages.train_vae(chosen, data, out, recipe=recipe, run=run, side=side, terms=terms)
         unseen = replace(data, seed=1, count=60)
         print(f"{out}: the VAE reconstructs 60 unseen clips at {psnr(vae, unseen):.1f} dB PSNR")
     else:
-        _train_dit(name, chosen, data, out, options)
+        _train_dit(name, chosen, data, out, recipe, run)
 
 
-def _train_dit(name: str, chosen: Any, data: Any, out: Path, options: dict[str, Any]) -> None:
+def _train_dit(name: str, chosen: Any, data: Any, out: Path, recipe: Any, run: Run) -> None:
     """Train the transformer, with sheets of samples on the way, and put a model together that generates."""
     from dataclasses import replace
 
@@ -148,7 +149,7 @@ def _train_dit(name: str, chosen: Any, data: Any, out: Path, options: dict[str, 
 
     def sora(vae: Any, learner: Any, tokenizer: Any) -> Sora:
         own = replace(chosen, text=learner.text.config)
-        return Sora(name, own, vae, learner.dit, learner.text, tokenizer, torch.device("cpu"), torch.float32)
+        return Sora(name, own, vae, learner.dit, learner.text, tokenizer, learner.dit.table.device, torch.float32)
 
     brief = replace(data, detail="short", count=min(4, len(data)))
     shown = [brief[index] for index in range(len(brief))]
@@ -157,7 +158,7 @@ def _train_dit(name: str, chosen: Any, data: Any, out: Path, options: dict[str, 
         takes = sora(*trained).generate([clip.caption for clip in shown], seed=0, steps=10)
         write_sheet(out / "samples" / f"{steps:06d}.png", takes)
 
-    trained = stages.train_dit(chosen, data, out, callback=samples, **options)
+    trained = stages.train_dit(chosen, data, out, recipe=recipe, run=run, callback=samples)
     print(f"trained; next: minisora generate PROMPT --preset {sora(*trained).save(out / 'model')}")
 
 

@@ -4,6 +4,7 @@ Tests work on small tensors, and those that start several processes should not c
 counterexamples instead of repeating the known ones: pytest --hypothesis-profile=explore
 """
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -11,3 +12,7 @@ torch.set_num_threads(1)
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("repeat")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=30, help="how often training is killed in the test of that")

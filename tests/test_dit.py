@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
+from minisora.diffusion.flow import clean
 from minisora.models.dit import FP32, DiT, DiTConfig
 from minisora.nn.modulation import Times, gated, modulate, time_features
 from minisora.nn.norm import RMSNorm
-from minisora.tokens.packing import Text, Tokens, pack, pack_text
+from minisora.tokens.packing import Text, Tokens, pack, pack_text, unpack
 
 CONFIG = DiTConfig(
     channels=3, width=48, heads=3, layers=3, mlp=64, text_width=10, text_length=9, time_features=32, recompute=False
@@ -335,3 +336,34 @@ def test_a_prompt_for_every_clip(backend: str) -> None:
     text = together(clips()[:-1])[2]
     with pytest.raises((ValueError, MinisoraError)):
         built(backend=backend)(tokens, t, text)
+
+
+# ---- rings, and a head that says what is clean
+
+
+def test_a_ring_has_no_beginning() -> None:
+    """Rolled in time, a ring gives the same velocities, rolled; a clip that begins and ends does not."""
+    model, generator = built(), torch.Generator().manual_seed(3)
+    clip, line = (torch.randn(CONFIG.channels, 4, 4, 4, generator=generator) for _ in range(2))
+    text = pack_text([torch.randn(3, CONFIG.text_width, generator=generator)] * 2, CONFIG.text_length)
+
+    def velocities(shift: int, rings: tuple[bool, ...]) -> list[Tensor]:
+        tokens = pack([clip.roll(shift, 1), line], CONFIG.patch, rings)
+        return unpack(tokens.with_x(model(tokens, torch.tensor(0.4), text)), CONFIG.patch)
+
+    whole, rolled = velocities(0, (True, False)), velocities(1, (True, False))
+    torch.testing.assert_close(rolled[0], whole[0].roll(1, 1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rolled[1], whole[1])  # the neighbour in the batch notices nothing
+    opened, opened_rolled = velocities(0, ()), velocities(1, ())
+    torch.testing.assert_close(opened[1], whole[1], atol=1e-6, rtol=1e-5)
+    assert (opened_rolled[0] - opened[0].roll(1, 1)).abs().max() > 1e-2
+
+
+def test_a_head_that_says_the_clean_token_gives_the_velocity_to_it() -> None:
+    model, tokens = built(), pack([torch.randn(CONFIG.channels, *size) for size in SIZES], CONFIG.patch)
+    text = pack_text([torch.zeros(rows, CONFIG.text_width) for rows in ROWS], CONFIG.text_length)
+    said = model(tokens, torch.tensor(0.4), text)
+    cleaner = built(clean=True)
+    torch.testing.assert_close(clean(tokens.x, cleaner(tokens, torch.tensor(0.4), text), 0.4), said)
+    t = torch.linspace(0, 1, len(tokens.x))
+    assert cleaner(tokens, t, text).isfinite().all()

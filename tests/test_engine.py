@@ -148,6 +148,43 @@ def test_a_crash_at_any_touch_of_the_disk_loses_nothing(
     assert touch > 40
 
 
+FULL = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tests.test_engine import RECIPE, train
+train(Path(sys.argv[1]), replace(RECIPE, steps=3000), save_every=20, resume=True)
+"""
+
+
+def small_disk(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command with a real disk of 200 KiB mounted on a folder, in a namespace of its own."""
+    script = f"mount -t tmpfs -o size=200k none '{folder}' && {command}; cp -r '{folder}' '{folder}-kept'"
+    return subprocess.run(["unshare", "-rm", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_full_disk_is_told_in_one_line_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    """The log fills what the checkpoints leave, so that sooner or later something does not fit."""
+    out = tmp_path / "out"
+    out.mkdir()
+    if shutil.which("unshare") is None or small_disk("true", out).returncode:
+        pytest.skip("no disk can be mounted here")
+    shutil.rmtree(f"{out}-kept")
+    (tmp_path / "fill.py").write_text(FULL)
+    told = small_disk(f"PYTHONPATH=. '{sys.executable}' '{tmp_path}/fill.py' '{out}'", out)
+    last = told.stderr.strip().splitlines()[-1]
+    assert "MinisoraError" in last and "No space left" in last and "--resume" in last
+    kept = Path(f"{out}-kept")
+    assert state.saved(kept) and not list(kept.rglob(".*"))
+    recipe = replace(RECIPE, steps=state._verified(state.saved(kept)[-1])[0].step + 20)
+    for folder in state.saved(kept):  # the recipe of the full run was longer
+        content = json.loads((folder / "state.json").read_text())
+        content["terms"]["recipe"]["steps"] = recipe.steps
+        (folder / "state.json").write_text(json.dumps(content))
+    train(kept, recipe, save_every=20, resume=True)  # with room again, nothing is lost
+    assert [line["step"] for line in records(kept)] == list(range(recipe.steps))
+
+
 SCRIPT = "import sys; from tests.test_engine import alone; alone(*sys.argv[1:])"
 
 
@@ -167,6 +204,27 @@ def alone(out: str) -> None:
     clips = torch.randn(16, 4, 3, 4, 4)
     options: dict[str, Any] = {"resume": True, "save_every": 10, "dtype": torch.float32}
     fit(model, lambda n: clips.roll(n, 0)[:8], dit_step, replace(RECIPE, steps=150), Path(out), **options)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_any_instant_ends_with_the_same_weights(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """As often as --kills says (30): while it starts, while it trains, and while it saves, which it does all the time."""
+    recipe, chance, kills = replace(RECIPE, steps=60), random.Random(3), 0
+    train(tmp_path / "whole", recipe, save_every=1)
+    wanted = load_tensors(tmp_path / "whole" / "model.safetensors")[0]
+    while kills < pytestconfig.getoption("--kills"):
+        shutil.rmtree(tmp_path / "killed", ignore_errors=True)
+        status = 1
+        while status:
+            moment = chance.uniform(0.0, 0.5)
+            status = in_child(lambda: train(tmp_path / "killed", recipe, save_every=1, resume=True), moment)
+            kills += status == -signal.SIGKILL
+            assert status in (0, -signal.SIGKILL)
+        tensors = load_tensors(tmp_path / "killed" / "model.safetensors")[0]
+        assert all(torch.equal(tensors[name], value) for name, value in wanted.items())
+        assert records(tmp_path / "killed") == records(tmp_path / "whole")
 
 
 @pytest.mark.slow

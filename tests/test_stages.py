@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minisora.core.errors import MinisoraError
-from minisora.core.recipe import Recipe
+from minisora.core.recipe import Recipe, Run
 from minisora.data.datasets import WorldClips
 from minisora.models.dit import DiT
 from minisora.models.text import TextConfig, TextEncoder
@@ -139,6 +139,33 @@ def test_every_kind_of_known_part_is_given_and_fits(shelf: Shelf) -> None:
     assert kinds == {"nothing", "prefix", "frames", "region"}
 
 
+def test_a_clip_that_goes_round_is_also_kept_as_a_ring(vae: VAE, tmp_path: Path) -> None:
+    """Its two laps are the same latents, but for what the beginning leaves in the first; other clips have no ring."""
+    circling = {"motion": "clockwise", "style": "flat", "count": 1}
+    round_, straight = (
+        WorldClips("shapes", 2, sizes=["17x32x32"], constraints={"shapes": what})
+        for what in (circling, circling | {"motion": "left"})
+    )
+    kept = latents.encode(vae, round_, tmp_path / "round", torch.float32)[0]["ring"]
+    assert kept.shape == (TINY.vae.channels, 4, 8, 8)
+    laps = torch.cat([round_[0].pixels(), *[round_[0].pixels()[:, :, 1:]] * 2], 2)
+    torch.testing.assert_close(kept, vae.encode(laps)[0, :, -4:].detach(), atol=1e-4, rtol=1e-4)
+    assert "ring" not in latents.encode(vae, straight, tmp_path / "straight")[0]
+
+
+def test_rings_are_trained_on(vae: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = WorldClips("shapes", 2, sizes=["17x32x32"], constraints={"shapes": {"motion": "clockwise", "style": "flat"}})
+    shelf = latents.encode(vae, clips, tmp_path / "round")
+    model, tokenizer = learner(shelf)
+    seen = []
+    forward = model.dit.forward
+    monkeypatch.setattr(model.dit, "forward", lambda tokens, *rest: seen.append(tokens.ring) or forward(tokens, *rest))
+    for number in range(20):
+        loss, _ = step_for(tokenizer, stride=4)(model, [shelf[0], shelf[1]], torch.Generator().manual_seed(number))
+        assert loss.isfinite()
+    assert any(ring is not None and ring.max() == 4 for ring in seen) and any(ring is None for ring in seen)
+
+
 def learner(shelf: Shelf) -> tuple[Learner, Tokenizer]:
     tokenizer = Tokenizer.train([item["caption"] for item in shelf.items], 300)
     torch.manual_seed(0)
@@ -212,6 +239,6 @@ def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     still = Recipe(steps=1, batch=2, rate=1e-12, ema=0.0)
     first = stages.train_vae(TINY, CLIPS, tmp_path / "one", recipe=Recipe(steps=2, batch=2, ema=0.0), side=16)
     begun = tmp_path / "one" / "vae" / "model.safetensors"
-    second = stages.train_vae(TINY, CLIPS, tmp_path / "two", recipe=still, side=16, init=begun)
+    second = stages.train_vae(TINY, CLIPS, tmp_path / "two", recipe=still, side=16, run=Run(init=begun))
     for name, parameter in first.named_parameters():
         torch.testing.assert_close(second.get_parameter(name), parameter, atol=1e-6, rtol=0)

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
-from minisora.models.vae import VAE, VAEConfig
+from minisora.data.datasets import WorldClips
+from minisora.models.vae import VAE, Components, VAEConfig
 from minisora.nn.causal import Stream, TimeDown, TimeUp
+from minisora.train.vae import measure_components
 
 STATS = {"mean": (0.5, -1.0, 0.1, 2.0), "std": (2.0, 0.5, 1.3, 3.0)}
 CONFIGS = {
@@ -24,6 +26,10 @@ CONFIGS = {
     "2x8x8": VAEConfig(channels=4, base=8, stages=(1, 2, 2), time=(False, True), blocks=1, patch=2, shortcuts=True),
     "no space": VAEConfig(
         channels=4, base=8, stages=(1, 1, 1), space=(False, False), time=(True, True), blocks=1, patch=4, shortcuts=True
+    ),
+    "components": VAEConfig(
+        channels=4, base=8, stages=(1, 1, 1), space=(False, False), time=(True, True), blocks=1, patch=4,
+        shortcuts=True, components=True, **STATS
     ),
     "space once": VAEConfig(channels=4, base=8, stages=(1, 2, 2), space=(False, True), time=(True, True), blocks=1),
     "1x4x4": VAEConfig(channels=4, base=8, stages=(1, 2, 2), time=(False, False), blocks=1),
@@ -41,6 +47,9 @@ def built(name: str) -> VAE:
                 parameter.normal_(1.0 if "norm" in label else 0.0, 0.2, generator=generator)
             else:
                 parameter.normal_(0.0, parameter[0].numel() ** -0.5, generator=generator)
+        for label, buffer in model.named_buffers():
+            if label.startswith("components"):
+                buffer.normal_(0.0, 0.1, generator=generator)
     return model.requires_grad_(False)
 
 
@@ -352,3 +361,37 @@ def test_the_memory_of_decoding_a_stream_is_that_of_a_chunk() -> None:
     # The allocator's own ups and downs are within a quarter; keeping what 257 frames need would be gigabytes.
     assert max(streamed) <= 1.25 * min(streamed)
     assert whole > 1.3 * streamed[-1]
+
+
+# ---- principal components
+
+
+def test_a_fresh_network_leaves_everything_to_the_components() -> None:
+    torch.manual_seed(0)
+    model, x = VAE(CONFIGS["components"]), pixels("components", batch=2)
+    assert model.components is not None
+    torch.testing.assert_close(model.posterior(x)[0], model.components.encode(x, False))
+    z = codes(batch=2)
+    torch.testing.assert_close(model.decode(z), model.components.decode(model.denormalise(z), False))
+
+
+def test_no_other_projection_loses_less_than_measured_components() -> None:
+    """Against random ones, and against the measured ones turned a little out of their plane."""
+    clips = [WorldClips("shapes", 6, sizes=["5x16x24"])[index] for index in range(6)]
+    x = torch.cat([clip.pixels() for clip in clips])
+    components = Components(replace(CONFIGS["components"], channels=6))
+    measure_components(components, clips)
+
+    def lost() -> float:
+        return (components.decode(components.encode(x, False), False) - x).square().mean().item()
+
+    generator, best = torch.Generator().manual_seed(0), components.later_basis.clone()
+    torch.testing.assert_close(best.T @ best, torch.eye(6), atol=1e-5, rtol=0)
+    least = lost()
+    for size in (0.01, 0.1, 100.0):
+        turned = best + size * torch.randn(best.shape, generator=generator) / len(best) ** 0.5
+        components.later_basis.copy_(torch.linalg.qr(turned).Q)
+        assert lost() > least
+    whole = Components(replace(CONFIGS["components"], channels=48))  # as many as frame 0 has numbers in a box
+    measure_components(whole, clips)
+    torch.testing.assert_close(whole.decode(whole.encode(x[:, :, :1], False), False), x[:, :, :1], atol=1e-4, rtol=0)

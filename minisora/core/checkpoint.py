@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from minisora.core.errors import MinisoraError, one_line
+from minisora.core.errors import MinisoraError, one_line, writing
 
 LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 LARGEST_JSON = 64 * 2**20
@@ -28,16 +28,17 @@ LARGEST_JSON = 64 * 2**20
 def written_beside(path: str | Path) -> Iterator[Path]:
     """A temporary path to write to; on leaving it is flushed to the disk and renamed, on error it is removed."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield draft
-        with open(draft, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        sync_folder(path.parent)
-    finally:
-        draft.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield draft
+            with open(draft, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+            sync_folder(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

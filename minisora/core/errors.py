@@ -1,6 +1,8 @@
 """The one error that a user's mistake raises. Anything else that escapes is a bug and keeps its traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class MinisoraError(Exception):
@@ -23,6 +25,15 @@ def check_size(frames: int, height: int, width: int, fps: float = 8.0) -> None:
         )
     if not 0 < fps <= 1000:
         raise MinisoraError(f"no clip runs at {fps} frames a second: fps goes from above 0 to 1000")
+
+
+@contextmanager
+def writing(path: str | Path, advice: str = "make room, or write elsewhere") -> Iterator[None]:
+    """A full disk, or a folder that may not be written to, is told in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise MinisoraError(f"{path} cannot be written ({error.strerror or one_line(error)}): {advice}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Training recipes: how long, how fast and how carefully a model is trained. A preset names one for each stage."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from minisora.core.errors import MinisoraError
 
@@ -46,3 +47,23 @@ class Recipe:
         rising = (step + 1) / max(1, self.warmup)
         falling = (total - step) / max(1.0, self.decay * total)
         return max(0.0, min(1.0, rising, falling))
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a stage of training is run on this machine: what neither the models nor the data nor the recipe say."""
+
+    minutes: float | None = None
+    """Stop after so many; the learning rate falls in time."""
+    resume: bool = False
+    """Go on from the newest checkpoint."""
+    init: Path | None = None
+    """A file of weights to begin with."""
+    workers: int = 0
+    """Processes that render clips."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    compile: bool = False
+    """Let torch.compile fuse what can be fused: a minute at the start, faster steps after it."""
+    tensorboard: bool = False
+    """Draw the log with TensorBoard as well."""

@@ -43,6 +43,9 @@ class DiTConfig:
     """Base of the wavelengths of rotary positions."""
     backend: str = "auto"
     """How attention over segments is computed, see nn/attention.py."""
+    clean: bool = False
+    """The head says what the clean token is, and the velocity towards it follows. Tokens of few pixels lie near a
+    surface of few dimensions, and noise fills all of them: a narrow network can say the first but not the second."""
     recompute: bool = False
     """Forget what happens inside a block and compute it again for the gradient: less memory, a third more work."""
 
@@ -134,7 +137,7 @@ class DiT(nn.Module):
     def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:
         """t is () or (n,); the result is (n, d) like tokens.x."""
         times = Times.of(t, len(tokens.x))
-        turns = rotations(tokens.pos, self.config.width // self.config.heads, self.config.theta)
+        turns = rotations(tokens.pos, self.config.width // self.config.heads, self.config.theta, tokens.ring)
         batch = Batch(tokens.lengths, text.lengths, text.bias)
 
         x = self.embed(tokens.x)  # (n, width)
@@ -149,4 +152,11 @@ class DiT(nn.Module):
                 x = block(x, rows, mod, times, turns, batch)
 
         shift, scale = (self.table + time[:, None]).unbind(1)
-        return self.head(modulate(x, shift, scale, times, self.config.eps))
+        said = self.head(modulate(x, shift, scale, times, self.config.eps))
+        return toward(said, tokens.x, t) if self.config.clean else said
+
+
+def toward(x: Tensor, x_t: Tensor, t: Tensor, least: float = 0.05) -> Tensor:
+    """The velocity (x_t - x) / t that leads from x_t to a clean x; below `least`, where it would explode, less of it."""
+    t = t.clamp(min=least).float()
+    return (x_t.float() - x.float()) / (t if t.dim() == 0 else t[:, None])

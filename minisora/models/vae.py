@@ -6,6 +6,7 @@ It works on a whole clip or chunk by chunk with the same result: what a chunk ne
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,8 @@ class VAEConfig:
     """Side of the squares of pixels that are folded into channels first."""
     shortcuts: bool = False
     """Carry each stage's input around it, averaged on the way down and repeated on the way up."""
+    components: bool = False
+    """Carry the principal components of each box of pixels around both networks, which learn the rest."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """Mean and standard deviation of each raw latent channel; latents are given normalised."""
@@ -225,6 +228,51 @@ class Decoder(nn.Module):
         return self.last(F.silu(self.norm(x)), stream)
 
 
+class Components(nn.Module):
+    """Boxes of pixels ↔ their principal components, the best that a matrix can do: measured, and not trained.
+
+    A box holds the pixels that become one latent. Frame 0 has boxes of its own, one frame deep.
+    """
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        time, height, width = config.compression
+        self.boxes = (1, height, width), (time, height, width)
+        for name, box in zip(("first", "later"), self.boxes, strict=True):
+            basis = torch.eye(3 * prod(box), config.channels)
+            self.register_buffer(f"{name}_mean", torch.zeros(len(basis)))
+            self.register_buffer(f"{name}_basis", basis)  # its columns are of length 1 and at right angles
+
+    def fold(self, x: Tensor, started: bool) -> list[Tensor]:
+        """Clips (b, 3, t, h, w) → the boxes of frame 0, and those of later frames: (b, t', h', w', pixels) each."""
+        parts = zip(_frame_0_and_later(x, started), self.boxes, strict=True)
+        return [
+            rearrange(part, "b c (t ft) (h fh) (w fw) -> b t h w (c ft fh fw)", ft=box[0], fh=box[1], fw=box[2])
+            for part, box in parts
+        ]
+
+    def encode(self, x: Tensor, started: bool) -> Tensor:
+        parts = zip(self.fold(x, started), self._measured(), strict=True)
+        return torch.cat([(boxes - mean) @ basis for boxes, (mean, basis) in parts], 1).movedim(-1, 1)
+
+    def decode(self, z: Tensor, started: bool) -> Tensor:
+        parts = zip(_frame_0_and_later(z, started), self.boxes, self._measured(), strict=True)
+        return torch.cat([_unfold(part.movedim(1, -1) @ basis.T + mean, box) for part, box, (mean, basis) in parts], 2)
+
+    def _measured(self) -> list[tuple[Tensor, Tensor]]:
+        return [(self.first_mean, self.first_basis), (self.later_mean, self.later_basis)]
+
+
+def _unfold(boxes: Tensor, box: tuple[int, int, int]) -> Tensor:
+    ft, fh, fw = box
+    return rearrange(boxes, "b t h w (c ft fh fw) -> b c (t ft) (h fh) (w fw)", ft=ft, fh=fh, fw=fw)
+
+
+def _frame_0_and_later(x: Tensor, started: bool) -> tuple[Tensor, Tensor]:
+    first = 0 if started else 1
+    return x[:, :, :first], x[:, :, first:]
+
+
 class VAE(nn.Module):
     """Clips (b, 3, 1 + 4k, h, w) in -1 … 1 ↔ normalised latents (b, c, 1 + k, h / 8, w / 8)."""
 
@@ -237,6 +285,11 @@ class VAE(nn.Module):
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         self.to_latent = CausalConv(2 * config.channels, 2 * config.channels, (1, 1, 1))
         self.from_latent = CausalConv(config.channels, config.channels, (1, 1, 1))
+        self.components = Components(config) if config.components else None
+        if self.components is not None:  # a fresh network leaves everything to them, and latents almost without noise
+            for layer in (self.to_latent, self.decoder.last):
+                _silence(layer)
+            nn.init.constant_(self.to_latent.bias[config.channels :], -6.0)  # type: ignore[index]
         self.register_buffer("mean", torch.tensor(config.mean or [0.0] * config.channels))
         self.register_buffer("std", torch.tensor(config.std or [1.0] * config.channels))
 
@@ -245,10 +298,11 @@ class VAE(nn.Module):
         stream = stream or Stream(last=True)
         self._check(x, stream)
         p = self.config.patch
-        x = rearrange(x, "b c t (h ph) (w pw) -> b (c pw ph) t h w", ph=p, pw=p)
-        moments = self.to_latent(self.encoder(_channels_last(x), stream), stream)
+        folded = rearrange(x, "b c t (h ph) (w pw) -> b (c pw ph) t h w", ph=p, pw=p)
+        mean, log_variance = self.to_latent(self.encoder(_channels_last(folded), stream), stream).chunk(2, 1)
+        if self.components is not None:
+            mean = mean + self.components.encode(x, stream.started)
         stream.started = True
-        mean, log_variance = moments.chunk(2, 1)
         return mean, log_variance
 
     def encode(self, x: Tensor, stream: Stream | None = None) -> Tensor:
@@ -258,10 +312,14 @@ class VAE(nn.Module):
     def decode(self, z: Tensor, stream: Stream | None = None) -> Tensor:
         """Latents → pixels. With a stream, the pixels of the next latents."""
         stream = stream or Stream(last=True)
-        x = self.decoder(self.from_latent(_channels_last(self.denormalise(z)), stream), stream)
-        stream.started = True
+        z = self.denormalise(z)
+        x = self.decoder(self.from_latent(_channels_last(z), stream), stream)
         p = self.config.patch
-        return rearrange(x, "b (c pw ph) t h w -> b c t (h ph) (w pw)", ph=p, pw=p)
+        x = rearrange(x, "b (c pw ph) t h w -> b c t (h ph) (w pw)", ph=p, pw=p)
+        if self.components is not None:
+            x = x + self.components.decode(z, stream.started)
+        stream.started = True
+        return x
 
     def encode_chunks(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Encode a video that comes in chunks of 1 + 4k, then 4k frames: the memory needed is that of one chunk."""

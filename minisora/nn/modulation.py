@@ -37,7 +37,7 @@ class Times:
         """Tokens (n, d) and tables (u, d) in shapes that broadcast against each other."""
         if self.index is None:
             return [x.unflatten(0, (len(self.counts), -1)), *(table[:, None] for table in tables)]
-        return [x, *(table[self.index] for table in tables)]
+        return [x, *(table.index_select(0, self.index) for table in tables)]  # indexing has a slow gradient
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, times: Times, eps: float) -> Tensor:

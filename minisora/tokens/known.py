@@ -57,12 +57,14 @@ def place_of(frame: int, stride: int) -> float:
     return 0.0 if frame == 0 else (frame + (stride - 1) / 2) / stride
 
 
-def paint(clips: Sequence[Tensor], known: Sequence[Known | None], patch: Grid, stride: int) -> Canvas:
+def paint(
+    clips: Sequence[Tensor], known: Sequence[Known | None], patch: Grid, stride: int, rings: Sequence[bool] = ()
+) -> Canvas:
     """Pack noisy latents (c, t, h, w), write their known prefixes in place and append what else is known of them.
 
-    `stride` is the number of frames in a latent.
+    `stride` is the number of frames in a latent; `rings` says of each clip whether its time goes round.
     """
-    tokens = pack(clips, patch)
+    tokens = pack(clips, patch, rings)
     xs, places, unknown, lengths = [], [], [], []
     parts = zip(tokens.x.split(tokens.lengths), tokens.pos.split(tokens.lengths), clips, known, strict=True)
     for x, pos, clip, given in parts:
@@ -79,7 +81,7 @@ def paint(clips: Sequence[Tensor], known: Sequence[Known | None], patch: Grid, s
         mask = torch.zeros(lengths[-1], dtype=torch.bool, device=x.device)
         mask[before : len(x)] = True
         unknown.append(mask)
-    packed = Tokens(torch.cat(xs), torch.cat(places), tokens.grids, tuple(lengths))
+    packed = Tokens(torch.cat(xs), torch.cat(places), tokens.grids, tuple(lengths), tokens.rings)
     return Canvas(packed, torch.cat(unknown))
 
 

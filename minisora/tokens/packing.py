@@ -24,12 +24,23 @@ class Tokens:
     """The grid of each segment."""
     lengths: tuple[int, ...]
     """The number of tokens of each segment: its grid and what is appended to it."""
+    rings: tuple[bool, ...] = ()
+    """Whether the time of each segment goes round, so that its last frame is followed by its first; empty if none."""
 
     @property
     def seg(self) -> Tensor:
         """(n,): the number of the segment that each token belongs to."""
         lengths = torch.tensor(self.lengths, device=self.x.device)
         return torch.arange(len(self.lengths), device=self.x.device).repeat_interleave(lengths)
+
+    @property
+    def ring(self) -> Tensor | None:
+        """(n,): how many places in time a token's ring has, 0 where time does not go round; None if it never does."""
+        if not any(self.rings):
+            return None
+        sizes = [grid[0] * goes_round for grid, goes_round in zip(self.grids, self.rings, strict=True)]
+        lengths = torch.tensor(self.lengths, device=self.x.device)
+        return torch.tensor(sizes, device=self.x.device).repeat_interleave(lengths)
 
     def with_x(self, x: Tensor) -> "Tokens":
         """The same places with other contents: what a sampler changes from step to step."""
@@ -48,7 +59,7 @@ class Text:
     """(m,): added to the attention scores of each row: the null row stands for many equal ones."""
 
 
-def pack(clips: Sequence[Tensor], patch: Grid) -> Tokens:
+def pack(clips: Sequence[Tensor], patch: Grid, rings: Sequence[bool] = ()) -> Tokens:
     """Clips (c, t, h, w) of any mix of sizes, images as one-frame clips → one packed sequence."""
     if not len(clips):
         raise MinisoraError("there is no clip to pack: give at least one")
@@ -59,6 +70,7 @@ def pack(clips: Sequence[Tensor], patch: Grid) -> Tokens:
         pos=torch.cat([places[grid] for grid in grids]),
         grids=grids,
         lengths=tuple(t * h * w for t, h, w in grids),
+        rings=tuple(rings),
     )
 
 

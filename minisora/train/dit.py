@@ -4,6 +4,7 @@ x_t = mix(x, ε, t), known tokens at t = 0 → v = dit(tokens, t, text) → |v -
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from minisora.train.shelf import Item
 
 DROPPED = 0.1
 """Share of prompts that are left out, so that the model learns what guidance compares with."""
+RINGS = 0.3
+"""Share of the clips that go round which are shown as rings."""
 KNOWN = {"nothing": 0.6, "prefix": 0.15, "ends": 0.1, "frames": 0.05, "region": 0.1}
 """What is given of a clip, and how often."""
 
@@ -44,20 +47,20 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         assert isinstance(model, Learner)
         dit, patch = model.dit, model.dit.config.patch
         device = dit.table.device
-        batch = sorted(batch, key=lambda item: item["z"].shape)  # equal sizes side by side make few attention calls
-        x = [item["z"].float().to(device) for item in batch]
+        shown = sorted((show(item, generator) for item in batch), key=Shown.tokens)  # equal lengths: few attention calls
+        x = [each.z.to(device) for each in shown]
         noise = [torch.randn(z.shape, generator=generator).to(device) for z in x]
         t = sample_times(len(x), generator, shift).to(device)
 
-        captions = [item["caption"] for item in batch]
+        captions = [each.caption for each in shown]
         kept = torch.rand(len(x), generator=generator) >= DROPPED
         rows = model.text([prompt(caption, dit.config.text_length) for caption in captions])
         text = pack_text(
             [row if keep else row[:0] for row, keep in zip(rows, kept, strict=True)], dit.config.text_length
         )
-        known = [given(item, generator) for item in batch]
+        known, rings = [each.known for each in shown], [each.ring for each in shown]
         noisy = [mix(z, e, time) for z, e, time in zip(x, noise, t, strict=True)]
-        canvas = paint(noisy, known, patch, stride)
+        canvas = paint(noisy, known, patch, stride, rings)
         goal = paint([velocity(z, e) for z, e in zip(x, noise, strict=True)], known, patch, stride)
         times = t.repeat_interleave(torch.tensor(canvas.tokens.lengths, device=device))
 
@@ -66,6 +69,27 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         return loss(v[canvas.unknown], goal.start()), dict(counts)
 
     return step
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A clip as the model gets to see it this time."""
+
+    caption: str
+    z: Tensor
+    known: Known | None
+    ring: bool
+
+    def tokens(self) -> tuple[int, ...]:
+        """What its number of tokens follows from."""
+        known = self.known or Known()
+        return (*self.z.shape, known.region is not None, len(known.frames))
+
+
+def show(item: Item, source: torch.Generator) -> Shown:
+    if "ring" in item and torch.rand((), generator=source) < RINGS:
+        return Shown(item["caption"], item["ring"].float(), None, True)
+    return Shown(item["caption"], item["z"].float(), given(item, source), False)
 
 
 def given(item: Item, source: torch.Generator) -> Known | None:

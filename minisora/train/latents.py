@@ -40,7 +40,21 @@ def _items(vae: VAE, clips: Dataset, dtype: torch.dtype) -> Iterator[Item]:
                 images = vae.encode(x[0].movedim(1, 0)[frames][:, :, None])  # a batch of one-frame clips
                 mask = region(clip, source).to(device)
                 item |= {"frames": frames, "images": images.to(dtype), "region": vae.encode(x * ~mask)[0].to(dtype)}
+                if goes_round(clip):
+                    item["ring"] = ring(vae, x)[0].to(dtype)
         yield item
+
+
+def goes_round(clip: Clip) -> bool:
+    """Whether the last frame is the first again, and something has moved meanwhile."""
+    first, middle, last = (clip.frames[frame].int() for frame in (0, len(clip.frames) // 2, -1))
+    return bool((first - last).abs().max() <= 2 < (first - middle).abs().max())
+
+
+def ring(vae: VAE, x: Tensor) -> Tensor:
+    """The latents of a clip that goes round, without its beginning: two laps are encoded and the second is kept."""
+    laps = torch.cat([x, x[:, :, 1:]], 2)
+    return vae.encode(laps)[:, :, -(x.shape[2] - 1) // vae.config.compression[0] :]
 
 
 def singles(count: int, source: torch.Generator) -> list[int]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, writing
 
 WINDOW = 20  # steps that the shown loss and rates are averaged over
+FULL = "make room and go on with --resume, the last checkpoint is sound"
 SILENCE = 30.0  # seconds between plain lines, where there is no terminal for a bar
 
 
@@ -23,7 +24,7 @@ class Log:
     def __init__(self, out: Path, step: int, tensorboard: bool = False) -> None:
         self.path = out / "log.jsonl"
         self.last = _cut(self.path, step)
-        self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, it is open as long as the log is
+        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115, it is open as long as the log is
         self.recent: deque[dict[str, Any]] = deque(maxlen=WINDOW)
         self.board = _board(out / "tensorboard", step) if tensorboard else None
         style: dict[str, Any] = {"bar_format": "{percentage:3.0f}%|{bar}| {desc}", "dynamic_ncols": True, "miniters": 0}
@@ -42,8 +43,8 @@ class Log:
         """A step's record, in which whole numbers are counts; `share` is how much of the run is done."""
         # JSON has no word for a number that is not one
         self.last = {key: None if _lost(value) else value for key, value in record.items()}
-        self.file.write(json.dumps(self.last) + "\n")
-        self.file.flush()  # from here on it outlives this process
+        with writing(self.path, FULL):
+            self.file.write((json.dumps(self.last) + "\n").encode())  # from here on it outlives this process
         self.recent.append(self.last)
         self._show(share)
         if self.board is not None:
@@ -53,7 +54,8 @@ class Log:
 
     def keep(self) -> None:
         """Bring the lines to the disk, where they outlive the machine: before the checkpoint that counts on them."""
-        os.fsync(self.file.fileno())
+        with writing(self.path, FULL):
+            os.fsync(self.file.fileno())
 
     def _show(self, share: float) -> None:
         text = summary(list(self.recent), share)

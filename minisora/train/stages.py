@@ -4,68 +4,66 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from minisora.core.checkpoint import load_into, save_tensors, sha256
 from minisora.core.errors import MinisoraError
-from minisora.core.recipe import Recipe
-from minisora.core.runtime import seed_everything
+from minisora.core.recipe import Recipe, Run
+from minisora.core.runtime import pick_device, seed_everything
 from minisora.data.datasets import Dataset
 from minisora.data.loader import Loader
 from minisora.models.dit import DiT
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import Tokenizer
 from minisora.models.vae import VAE
+from minisora.train import critic as critic_stage
 from minisora.train import dit as dit_stage
 from minisora.train import latents
 from minisora.train import vae as vae_stage
-from minisora.train.engine import fit
+from minisora.train.critic import Critic, Rivals, Terms
+from minisora.train.engine import Step, fit
 from minisora.train.prepare import Ready
 from minisora.zoo.presets import Preset
 
-Callback = Callable[[int, nn.Module], object]
+Callback = Callable[..., object]
 TRAINED = "vae.safetensors"
 
 
 def train_vae(
-    preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, minutes: float | None = None,
-    resume: bool = False, workers: int = 0, init: Path | None = None, side: int | None = None,
-    callback: Callback | None = None,
+    preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, run: Run = Run(),
+    side: int | None = None, terms: Terms = Terms(), callback: Callback | None = None,
 ) -> VAE:  # fmt: skip
-    """Train the VAE on clips, or on random squares of them with a `side`, and measure its latents.
-
-    `init` is a file of weights to begin with.
-    """
+    """Train the VAE on clips, or on random squares of them with a `side`, and measure its latents."""
     recipe = recipe or preset.recipes["vae"]
     seed_everything(recipe.seed)
-    ready = Ready(clips, out / "clips", workers)
-    loader = Loader(ready, recipe.batch, recipe.seed, prepare=partial(vae_stage.crop, side=side) if side else None)
-    note = {"vae": repr(preset.vae), "clips": repr(ready), "side": side, "init": init and sha256(init)}
-    vae = VAE(preset.vae)
-    if init is not None:
-        load_into(vae, init)
-    average = fit(
-        vae,
-        loader.batch,
-        vae_stage.step,
-        recipe,
-        out / "vae",
-        minutes=minutes,
-        resume=resume,
-        callback=callback,
-        note=note,
-    )
-    assert isinstance(average, VAE)
+    ready = Ready(clips, out / "clips-vae", run.workers)
     few = Loader(ready, min(256, len(ready)), seed=recipe.seed + 1).batch(0)
+    loader = Loader(ready, recipe.batch, recipe.seed, prepare=partial(vae_stage.crop, side=side) if side else None)
+    vae = VAE(preset.vae)
+    if run.init is not None:
+        load_into(vae, run.init)
+    elif vae.components is not None:
+        vae_stage.measure_components(vae.components, few)
+    vae = vae.to(pick_device(run.device))
+
+    note = {"vae": repr(preset.vae), "clips": repr(ready), "side": side, "terms": repr(terms)}
+    if terms:
+        rivals = Rivals(vae, Critic().to(vae.mean.device))
+        step = critic_stage.step_for(terms)
+        average = _fit(rivals, loader, step, recipe, out / "vae", run, note, callback).get_submodule("vae")
+    else:
+        average = _fit(vae, loader, vae_stage.step, recipe, out / "vae", run, note, callback)
+    assert isinstance(average, VAE)
     vae_stage.measure_latents(average, few)
     save_tensors(out / TRAINED, average.state_dict())
     return average
 
 
 def train_dit(
-    preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, minutes: float | None = None,
-    resume: bool = False, workers: int = 0, init: Path | None = None, callback: Callable[..., object] | None = None,
+    preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, run: Run = Run(),
+    callback: Callback | None = None,
 ) -> tuple[VAE, dit_stage.Learner, Tokenizer]:  # fmt: skip
     """Encode the clips with the trained VAE, and train transformer and text encoder on their latents.
 
@@ -73,27 +71,37 @@ def train_dit(
     """
     recipe = recipe or preset.recipes["dit"]
     seed_everything(recipe.seed)
-    vae = trained_vae(preset, out)
-    ready = Ready(clips, out / "clips", workers)
+    device = pick_device(run.device)
+    vae = trained_vae(preset, out).to(device)
+    ready = Ready(clips, out / "clips-dit", run.workers)
     shelf = latents.encode(vae, ready, out / "latents")
     tokenizer = Tokenizer.train((item["caption"] for item in shelf.items), preset.text.vocabulary)
     text = replace(preset.text, vocabulary=tokenizer.size)
     learner = dit_stage.Learner(DiT(preset.dit), TextEncoder(text))
-    if init is not None:
-        load_into(learner, init)
+    if run.init is not None:
+        load_into(learner, run.init)
 
     def told(steps: int, average: nn.Module) -> None:
         if callback is not None:
             callback(steps, vae, average, tokenizer)
 
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
-    note = {"dit": repr(preset.dit), "latents": ready.of, "init": init and sha256(init)}
-    average = fit(
-        learner, loader.batch, dit_stage.step_for(tokenizer, preset.vae.compression[0]), recipe, out / "dit",
-        minutes=minutes, resume=resume, callback=told, note=note,
-    )  # fmt: skip
+    note = {"dit": repr(preset.dit), "latents": ready.of}
+    step = dit_stage.step_for(tokenizer, preset.vae.compression[0])
+    average = _fit(learner.to(device), loader, step, recipe, out / "dit", run, note, told)
     assert isinstance(average, dit_stage.Learner)
     return vae, average, tokenizer
+
+
+def _fit(
+    model: nn.Module, loader: Loader, step: Step, recipe: Recipe, out: Path, run: Run, note: dict[str, Any],
+    callback: Callback | None,
+) -> nn.Module:  # fmt: skip
+    note = note | {"init": run.init and sha256(run.init)}
+    return fit(
+        model, loader.batch, step, recipe, out, minutes=run.minutes, resume=run.resume, compile=run.compile,
+        tensorboard=run.tensorboard, callback=callback, note=note,
+    )  # fmt: skip
 
 
 def trained_vae(preset: Preset, out: Path) -> VAE:

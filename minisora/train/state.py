@@ -148,15 +148,20 @@ def save(out: Path, state: State, terms: dict[str, Any]) -> None:
     draft = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     files = state.files()
-    for name, tensors in files.items():
-        save_tensors(draft / name, tensors)
-    content = {
-        "at": asdict(state.at),
-        "terms": terms,
-        "versions": {"minisora": __version__, "torch": torch.__version__},
-        "sha256": {name: sha256(draft / name) for name in files},
-    }
-    save_json(draft / "state.json", content)
+    try:
+        for name, tensors in files.items():
+            save_tensors(draft / name, tensors)
+        content = {
+            "at": asdict(state.at),
+            "terms": terms,
+            "versions": {"minisora": __version__, "torch": torch.__version__},
+            "sha256": {name: sha256(draft / name) for name in files},
+        }
+        save_json(draft / "state.json", content)
+    except MinisoraError as error:  # half a checkpoint would only keep a full disk full
+        shutil.rmtree(draft, ignore_errors=True)
+        last = [f"{older.name} is sound: go on from it with --resume" for older in saved(out)[-1:]]
+        raise MinisoraError("; ".join([f"step {state.at.step} is not saved: {error}", *last])) from error
     os.replace(draft, folder)
     sync_folder(folder.parent)
     for old in saved(out)[:-KEPT]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from minisora.data.clip import Clip, group_by_size
-from minisora.models.vae import VAE
+from minisora.models.vae import VAE, Components
 from minisora.train.engine import Metrics
 
 KL = 1e-6
@@ -16,28 +16,30 @@ KL = 1e-6
 def step(model: nn.Module, clips: Sequence[Clip], generator: torch.Generator) -> tuple[Tensor, Metrics]:
     """|x - y| + |x - y|² + KL, the mean over all pixels; y is decoded from a sample of the posterior."""
     assert isinstance(model, VAE)
-    device, groups = model.mean.device, group_by_size(clips).values()
+    loss, metrics, _ = reconstruct(model, clips, generator)
+    return loss, metrics
+
+
+def reconstruct(
+    vae: VAE, clips: Sequence[Clip], generator: torch.Generator
+) -> tuple[Tensor, Metrics, list[tuple[Tensor, Tensor]]]:
+    """The loss, what to log of it, and clips with their reconstructions, (x, y) for each size."""
+    device, pairs = vae.mean.device, []
     error = squared = kl = torch.zeros((), device=device)
-    pixels = 0
-    for group in groups:
+    pixels = latents = 0
+    for group in group_by_size(clips).values():
         x = torch.cat([clip.pixels() for clip in group]).to(device)
-        mean, log_variance = (part.float() for part in model.posterior(x))
+        mean, log_variance = (part.float() for part in vae.posterior(x))
         log_variance = log_variance.clamp(-20, 10)
         noise = torch.randn(mean.shape, generator=generator).to(device)
-        difference = model.decode(model.normalise(mean + (log_variance / 2).exp() * noise)).float() - x
-        error = error + difference.abs().sum()
-        squared = squared + difference.square().sum()
+        y = vae.decode(vae.normalise(mean + (log_variance / 2).exp() * noise)).float()
+        pairs.append((x, y))
+        error, squared = error + (y - x).abs().sum(), squared + (y - x).square().sum()
         kl = kl + 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
-        pixels += x.numel()
-    loss = (error + squared) / pixels + KL * model.config.channels * kl / (pixels / compression(model))
+        pixels, latents = pixels + x.numel(), latents + mean.numel() // vae.config.channels
+    loss = (error + squared) / pixels + KL * kl / latents
     psnr = -10 * torch.log10(squared.detach() / pixels / 4)
-    return loss, {"psnr": psnr, "clips": len(clips)}
-
-
-def compression(vae: VAE) -> float:
-    """Pixel numbers to one latent number."""
-    time, height, width = vae.config.compression
-    return 3 * time * height * width / vae.config.channels
+    return loss, {"psnr": psnr, "clips": len(clips)}, pairs
 
 
 def crop(clip: Clip, seed: int, side: int) -> Clip:
@@ -46,6 +48,21 @@ def crop(clip: Clip, seed: int, side: int) -> Clip:
     _, height, width = clip.shape
     top, left = (int(torch.randint(0, max(1, size - side + 1), (), generator=source)) for size in (height, width))
     return Clip(clip.frames[:, top : top + side, left : left + side], clip.fps, clip.caption, clip.source, clip.license)
+
+
+@torch.no_grad()
+def measure_components(components: Components, clips: Sequence[Clip]) -> None:
+    """Set the bases to the directions in which boxes of pixels differ most: eigenvectors of their covariance."""
+    device = components.first_mean.device
+    for number, name in enumerate(("first", "later")):
+        mean, basis = (getattr(components, f"{name}_{what}") for what in ("mean", "basis"))
+        total, squares, count = torch.zeros_like(mean), torch.zeros(len(mean), len(mean), device=device), 0
+        for clip in clips:
+            boxes = components.fold(clip.pixels().to(device), started=False)[number].flatten(0, -2)
+            total, squares, count = total + boxes.sum(0), squares + boxes.T @ boxes, count + len(boxes)
+        mean.copy_(total / count)
+        _, directions = torch.linalg.eigh((squares / count - mean.outer(mean)).double())  # by rising variance
+        basis.copy_(directions.flip(1)[:, : basis.shape[1]])
 
 
 @torch.no_grad()

@@ -126,7 +126,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "toy": Preset(  # its checkpoint is bundled
         vae=VAEConfig(
-            channels=16,
+            channels=24,
             base=64,
             stages=(1, 1, 1),
             space=(False, False),
@@ -134,15 +134,18 @@ PRESETS: dict[str, Preset] = {
             blocks=1,
             patch=4,
             shortcuts=True,
+            components=True,
         ),
-        dit=DiTConfig(patch=(1, 4, 4), width=256, heads=8, layers=8, mlp=1024, text_width=128, text_length=128),
+        dit=DiTConfig(
+            channels=24, patch=(1, 4, 4), width=256, heads=8, layers=6, mlp=1024, text_width=128, text_length=128
+        ),
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),
         fps=8.0,
         sampling=Sampling(steps=30),
         recipes={
-            "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.05, warmup=100, ema=0.995),
-            "dit": Recipe(steps=6000, batch=48, rate=2e-3, matrix_rate=0.02),
+            "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.5, ema=0.995),
+            "dit": Recipe(steps=10_000, batch=48, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.4),
         },
     ),
     "small": Preset(  # one GPU, hours
