@@ -210,7 +210,7 @@ def alone(out: str) -> None:
 def test_a_run_that_is_killed_at_any_instant_ends_with_the_same_weights(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """As often as --kills says (30): while it starts, while it trains, and while it saves, which it does all the time."""
+    """As often as --kills says (30): while it starts, trains and saves, which it does all the time."""
     recipe, chance, kills = replace(RECIPE, steps=60), random.Random(3), 0
     train(tmp_path / "whole", recipe, save_every=1)
     wanted = load_tensors(tmp_path / "whole" / "model.safetensors")[0]

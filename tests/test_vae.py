@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
 from minisora.data.datasets import WorldClips
-from minisora.models.vae import VAE, Components, VAEConfig
+from minisora.models.components import Components
+from minisora.models.vae import VAE, VAEConfig
 from minisora.nn.causal import Stream, TimeDown, TimeUp
 from minisora.train.vae import measure_components
 
@@ -28,8 +29,16 @@ CONFIGS = {
         channels=4, base=8, stages=(1, 1, 1), space=(False, False), time=(True, True), blocks=1, patch=4, shortcuts=True
     ),
     "components": VAEConfig(
-        channels=4, base=8, stages=(1, 1, 1), space=(False, False), time=(True, True), blocks=1, patch=4,
-        shortcuts=True, components=True, **STATS
+        channels=4,
+        base=8,
+        stages=(1, 1, 1),
+        space=(False, False),
+        time=(True, True),
+        blocks=1,
+        patch=4,
+        shortcuts=True,
+        components=True,
+        **STATS,
     ),
     "space once": VAEConfig(channels=4, base=8, stages=(1, 2, 2), space=(False, True), time=(True, True), blocks=1),
     "1x4x4": VAEConfig(channels=4, base=8, stages=(1, 2, 2), time=(False, False), blocks=1),
@@ -379,7 +388,7 @@ def test_no_other_projection_loses_less_than_measured_components() -> None:
     """Against random ones, and against the measured ones turned a little out of their plane."""
     clips = [WorldClips("shapes", 6, sizes=["5x16x24"])[index] for index in range(6)]
     x = torch.cat([clip.pixels() for clip in clips])
-    components = Components(replace(CONFIGS["components"], channels=6))
+    components = Components(6, (4, 4, 4))
     measure_components(components, clips)
 
     def lost() -> float:
@@ -392,6 +401,6 @@ def test_no_other_projection_loses_less_than_measured_components() -> None:
         turned = best + size * torch.randn(best.shape, generator=generator) / len(best) ** 0.5
         components.later_basis.copy_(torch.linalg.qr(turned).Q)
         assert lost() > least
-    whole = Components(replace(CONFIGS["components"], channels=48))  # as many as frame 0 has numbers in a box
+    whole = Components(48, (4, 4, 4))  # as many as frame 0 has numbers in a box
     measure_components(whole, clips)
     torch.testing.assert_close(whole.decode(whole.encode(x[:, :, :1], False), False), x[:, :, :1], atol=1e-4, rtol=0)

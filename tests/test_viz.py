@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from PIL import Image
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip
 from minisora.data.mp4 import decode_mp4
+from minisora.viz.curves import smooth, write_curves
 from minisora.viz.player import describe, show
 from minisora.viz.sheets import GAP, pick_frames, png, sheet, strip, write_sheet
 from minisora.viz.style import PALETTE, style, use_style
@@ -70,3 +72,14 @@ def test_one_style_and_only_where_it_is_asked_for():
     with plt.rc_context():
         use_style()
         assert plt.rcParams["axes.grid"]
+
+
+def test_curves_are_drawn_from_a_log_and_not_from_none(tmp_path):
+    lines = [{"step": n, "loss": 1 / (1 + n), "psnr": 20.0 + n, "norm": None if n == 3 else 1.0, "seconds": n} for n in range(9)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Image.open(write_curves(tmp_path, tmp_path / "curves.png")) as picture:
+        assert picture.width > 2 * picture.height  # three panels side by side
+    assert smooth([1.0] * 400 + [None, 3.0] * 200)[-1] == 3.0  # what was not finite is left out of its mean
+    (tmp_path / "log.jsonl").write_text("")
+    with pytest.raises(MinisoraError, match="nothing to draw"):
+        write_curves(tmp_path, tmp_path / "curves.png")

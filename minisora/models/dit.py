@@ -157,6 +157,6 @@ class DiT(nn.Module):
 
 
 def toward(x: Tensor, x_t: Tensor, t: Tensor, least: float = 0.05) -> Tensor:
-    """The velocity (x_t - x) / t that leads from x_t to a clean x; below `least`, where it would explode, less of it."""
+    """The velocity (x_t - x) / t towards a clean x; at times below `least`, where it would explode, as if at `least`."""
     t = t.clamp(min=least).float()
     return (x_t.float() - x.float()) / (t if t.dim() == 0 else t[:, None])

@@ -6,7 +6,6 @@ It works on a whole clip or chunk by chunk with the same result: what a chunk ne
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +13,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
+from minisora.models.components import Components
 from minisora.nn.causal import CausalConv, SpaceDown, SpaceUp, Stream, TimeDown, TimeUp
 from minisora.nn.norm import RMSNorm
+from minisora.nn.shortcuts import average_down, duplicate_up
 
 
 @dataclass(frozen=True)
@@ -168,20 +169,6 @@ class UpStage(nn.Module):
         return h if self.shortcut is None else h + duplicate_up(x, *self.shortcut, stream.started)
 
 
-def average_down(x: Tensor, time: int, space: int, channels: int) -> Tensor:
-    """Fewer places by averaging, without a parameter. Frame 0 is paired with a black one."""
-    x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % time, 0))
-    x = rearrange(x, "b c (t ft) (h fh) (w fw) -> b (c ft fh fw) t h w", ft=time, fh=space, fw=space)
-    return x.unflatten(1, (channels, -1)).mean(2)
-
-
-def duplicate_up(x: Tensor, time: int, space: int, channels: int, started: bool) -> Tensor:
-    """More places by repeating, without a parameter. Frame 0 stays a single one."""
-    x = x.repeat_interleave(channels * time * space * space // x.shape[1], 1)
-    x = rearrange(x, "b (c ft fh fw) t h w -> b c (t ft) (h fh) (w fw)", ft=time, fh=space, fw=space)
-    return x if started else x[:, :, time - 1 :]
-
-
 class Encoder(nn.Module):
     """Pixels, folded → mean and log-variance of raw latents."""
 
@@ -228,51 +215,6 @@ class Decoder(nn.Module):
         return self.last(F.silu(self.norm(x)), stream)
 
 
-class Components(nn.Module):
-    """Boxes of pixels ↔ their principal components, the best that a matrix can do: measured, and not trained.
-
-    A box holds the pixels that become one latent. Frame 0 has boxes of its own, one frame deep.
-    """
-
-    def __init__(self, config: VAEConfig) -> None:
-        super().__init__()
-        time, height, width = config.compression
-        self.boxes = (1, height, width), (time, height, width)
-        for name, box in zip(("first", "later"), self.boxes, strict=True):
-            basis = torch.eye(3 * prod(box), config.channels)
-            self.register_buffer(f"{name}_mean", torch.zeros(len(basis)))
-            self.register_buffer(f"{name}_basis", basis)  # its columns are of length 1 and at right angles
-
-    def fold(self, x: Tensor, started: bool) -> list[Tensor]:
-        """Clips (b, 3, t, h, w) → the boxes of frame 0, and those of later frames: (b, t', h', w', pixels) each."""
-        parts = zip(_frame_0_and_later(x, started), self.boxes, strict=True)
-        return [
-            rearrange(part, "b c (t ft) (h fh) (w fw) -> b t h w (c ft fh fw)", ft=box[0], fh=box[1], fw=box[2])
-            for part, box in parts
-        ]
-
-    def encode(self, x: Tensor, started: bool) -> Tensor:
-        parts = zip(self.fold(x, started), self._measured(), strict=True)
-        return torch.cat([(boxes - mean) @ basis for boxes, (mean, basis) in parts], 1).movedim(-1, 1)
-
-    def decode(self, z: Tensor, started: bool) -> Tensor:
-        parts = zip(_frame_0_and_later(z, started), self.boxes, self._measured(), strict=True)
-        return torch.cat([_unfold(part.movedim(1, -1) @ basis.T + mean, box) for part, box, (mean, basis) in parts], 2)
-
-    def _measured(self) -> list[tuple[Tensor, Tensor]]:
-        return [(self.first_mean, self.first_basis), (self.later_mean, self.later_basis)]
-
-
-def _unfold(boxes: Tensor, box: tuple[int, int, int]) -> Tensor:
-    ft, fh, fw = box
-    return rearrange(boxes, "b t h w (c ft fh fw) -> b c (t ft) (h fh) (w fw)", ft=ft, fh=fh, fw=fw)
-
-
-def _frame_0_and_later(x: Tensor, started: bool) -> tuple[Tensor, Tensor]:
-    first = 0 if started else 1
-    return x[:, :, :first], x[:, :, first:]
-
-
 class VAE(nn.Module):
     """Clips (b, 3, 1 + 4k, h, w) in -1 … 1 ↔ normalised latents (b, c, 1 + k, h / 8, w / 8)."""
 
@@ -285,7 +227,7 @@ class VAE(nn.Module):
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         self.to_latent = CausalConv(2 * config.channels, 2 * config.channels, (1, 1, 1))
         self.from_latent = CausalConv(config.channels, config.channels, (1, 1, 1))
-        self.components = Components(config) if config.components else None
+        self.components = Components(config.channels, config.compression) if config.components else None
         if self.components is not None:  # a fresh network leaves everything to them, and latents almost without noise
             for layer in (self.to_latent, self.decoder.last):
                 _silence(layer)

@@ -8,6 +8,7 @@ critic's features for this, so that no network trained elsewhere is needed).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -40,12 +41,12 @@ class Terms:
 
 
 class Critic(nn.Module):
-    """A clip (b, 3, t, h, w) → how real each patch of it looks, (b, 1, t, h / 8, w / 8), and the features on the way."""
+    """A clip (b, 3, t, h, w) → how real its patches look, (b, 1, t, h / 8, w / 8), and the features on the way."""
 
     def __init__(self, width: int = 32, layers: int = 3) -> None:
         super().__init__()
         sizes = [3, *(width * 2**layer for layer in range(layers))]
-        self.layers = nn.ModuleList(CausalConv(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(CausalConv(a, b) for a, b in pairwise(sizes))
         self.head = CausalConv(sizes[-1], 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:

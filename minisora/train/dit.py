@@ -22,7 +22,7 @@ DROPPED = 0.1
 """Share of prompts that are left out, so that the model learns what guidance compares with."""
 RINGS = 0.3
 """Share of the clips that go round which are shown as rings."""
-KNOWN = {"nothing": 0.6, "prefix": 0.15, "ends": 0.1, "frames": 0.05, "region": 0.1}
+KNOWN = {"nothing": 0.7, "prefix": 0.1, "ends": 0.08, "frames": 0.04, "region": 0.08}
 """What is given of a clip, and how often."""
 
 
@@ -47,7 +47,8 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         assert isinstance(model, Learner)
         dit, patch = model.dit, model.dit.config.patch
         device = dit.table.device
-        shown = sorted((show(item, generator) for item in batch), key=Shown.tokens)  # equal lengths: few attention calls
+        # neighbours of equal length make few attention calls
+        shown = sorted((show(item, generator) for item in batch), key=Shown.tokens)
         x = [each.z.to(device) for each in shown]
         noise = [torch.randn(z.shape, generator=generator).to(device) for z in x]
         t = sample_times(len(x), generator, shift).to(device)

@@ -5,7 +5,8 @@ grey: what the transformer is given as known. The known beginning of a clip need
 latents of a clip are the latents of its first frames.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from minisora.data.datasets import Dataset
 from minisora.models.vae import VAE
 from minisora.train.shelf import Item, Shelf, fill, fingerprint, fingerprint_of_weights
 
+TOGETHER = 16
+"""Clips that are encoded at once."""
 SINGLES = 4
 """Frames of a clip that are also encoded as images: the last one, and others by chance."""
 
@@ -28,33 +31,51 @@ def encode(vae: VAE, clips: Dataset, folder: str | Path, dtype: torch.dtype = to
 
 @torch.no_grad()
 def _items(vae: VAE, clips: Dataset, dtype: torch.dtype) -> Iterator[Item]:
+    for start in range(0, len(clips), TOGETHER):
+        chunk = [(index, clips[index]) for index in range(start, min(start + TOGETHER, len(clips)))]
+        views = [views_of(clip, index) for index, clip in chunk]
+        encoded = iter(encode_all(vae, [x for some in views for x in some.values()], dtype))
+        for (_, clip), some in zip(chunk, views, strict=True):
+            latents = {name: next(encoded) for name in some}
+            frames = [name for name in some if isinstance(name, int)]
+            item: Item = {"caption": clip.caption} | {name: latents[name] for name in some if name not in frames}
+            if frames:
+                item |= {"frames": frames, "images": torch.stack([latents[frame] for frame in frames])}
+            if "ring" in item:  # the second lap has no beginning
+                item["ring"] = item["ring"][:, -((len(clip.frames) - 1) // vae.config.compression[0]) :]
+            yield item
+
+
+def views_of(clip: Clip, index: int) -> dict[str | int, Tensor]:
+    """All that is encoded of a clip, (3, t, h, w) each: single frames under their numbers, all else under a name."""
+    source, x = torch.Generator().manual_seed(index), clip.pixels()[0]
+    views: dict[str | int, Tensor] = {"z": x}
+    if not clip.is_image:
+        views |= {frame: x[:, frame : frame + 1] for frame in singles(len(clip.frames), source)}
+        views["region"] = x * ~region(clip, source)[0]
+        if goes_round(clip):
+            views["ring"] = torch.cat([x, x[:, 1:]], 1)  # two laps
+    return views
+
+
+def encode_all(vae: VAE, clips: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The latents of clips (3, t, h, w); those of one size are encoded together."""
+    alike, latents = defaultdict[torch.Size, list[int]](list), list(clips)
+    for index, x in enumerate(clips):
+        alike[x.shape].append(index)
     device = vae.mean.device
-    for index in range(len(clips)):
-        clip = clips[index]
-        source = torch.Generator().manual_seed(index)
-        x = clip.pixels().to(device)
+    for indices in alike.values():
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            item: Item = {"caption": clip.caption, "z": vae.encode(x)[0].to(dtype)}
-            if not clip.is_image:
-                frames = singles(len(clip.frames), source)
-                images = vae.encode(x[0].movedim(1, 0)[frames][:, :, None])  # a batch of one-frame clips
-                mask = region(clip, source).to(device)
-                item |= {"frames": frames, "images": images.to(dtype), "region": vae.encode(x * ~mask)[0].to(dtype)}
-                if goes_round(clip):
-                    item["ring"] = ring(vae, x)[0].to(dtype)
-        yield item
+            encoded = vae.encode(torch.stack([clips[index] for index in indices]).to(device)).to(dtype)
+        for index, z in zip(indices, encoded, strict=True):
+            latents[index] = z
+    return latents
 
 
 def goes_round(clip: Clip) -> bool:
     """Whether the last frame is the first again, and something has moved meanwhile."""
     first, middle, last = (clip.frames[frame].int() for frame in (0, len(clip.frames) // 2, -1))
     return bool((first - last).abs().max() <= 2 < (first - middle).abs().max())
-
-
-def ring(vae: VAE, x: Tensor) -> Tensor:
-    """The latents of a clip that goes round, without its beginning: two laps are encoded and the second is kept."""
-    laps = torch.cat([x, x[:, :, 1:]], 2)
-    return vae.encode(laps)[:, :, -(x.shape[2] - 1) // vae.config.compression[0] :]
 
 
 def singles(count: int, source: torch.Generator) -> list[int]:

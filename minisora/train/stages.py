@@ -87,7 +87,7 @@ def train_dit(
 
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
     note = {"dit": repr(preset.dit), "latents": ready.of}
-    step = dit_stage.step_for(tokenizer, preset.vae.compression[0])
+    step = dit_stage.step_for(tokenizer, preset.vae.compression[0], preset.sampling.shift)
     average = _fit(learner.to(device), loader, step, recipe, out / "dit", run, note, told)
     assert isinstance(average, dit_stage.Learner)
     return vae, average, tokenizer

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from minisora.data.clip import Clip, group_by_size
-from minisora.models.vae import VAE, Components
+from minisora.models.components import Components
+from minisora.models.vae import VAE
 from minisora.train.engine import Metrics
 
 KL = 1e-6
@@ -67,7 +68,10 @@ def measure_components(components: Components, clips: Sequence[Clip]) -> None:
 
 @torch.no_grad()
 def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
-    """Set the VAE's mean and std so that its latents have mean 0 and standard deviation 1 in each channel."""
+    """Set the VAE's mean and std so that its latents have mean 0 and a standard deviation of about 1.
+
+    Channels that vary little are brought only halfway there: they hold fine detail, which is not to count as much.
+    """
     total = squares = torch.zeros_like(vae.mean, dtype=torch.float64)
     count = 0
     for clip in clips:
@@ -75,7 +79,8 @@ def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
         count, total, squares = count + raw.shape[1], total + raw.sum(1), squares + raw.square().sum(1)
     mean = total / count
     vae.mean.copy_(mean)
-    vae.std.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
+    std = (squares / count - mean.square()).clamp(min=1e-8).sqrt()
+    vae.std.copy_((std * std.mean()).sqrt())  # normalised, a channel has the standard deviation √(std / mean of stds)
 
 
 @torch.no_grad()

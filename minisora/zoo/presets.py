@@ -137,7 +137,15 @@ PRESETS: dict[str, Preset] = {
             components=True,
         ),
         dit=DiTConfig(
-            channels=24, patch=(1, 4, 4), width=256, heads=8, layers=6, mlp=1024, text_width=128, text_length=128
+            channels=24,
+            patch=(1, 4, 4),
+            width=256,
+            heads=8,
+            layers=6,
+            mlp=1024,
+            text_width=128,
+            text_length=128,
+            clean=True,
         ),
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),

@@ -1,0 +1,31 @@
+"""Floor 10, the command line: one thin command each, generated from signatures, with every import where it is used.
+
+A user's mistake is printed as one line and ends with status 2; a bug keeps its traceback.
+"""
+
+import sys
+
+import tyro
+
+from minisora.cli import data, evaluate
+from minisora.cli.generate import generate
+from minisora.cli.info import info
+from minisora.cli.train import train
+from minisora.core.errors import MinisoraError
+
+app = tyro.extras.SubcommandApp()
+for command in (info, train, generate):
+    app.command(command)
+app.command(data.app, name="data", help="The toy worlds and the bundled samples: make, show, check.")
+app.command(evaluate.app, name="evaluate", help="What a model can do, in numbers: fidelity, reconstruction.")
+
+
+def main() -> None:
+    try:
+        app.cli(prog="minisora", description="Build Sora from scratch: toy worlds, models, training, generation.")
+    except MinisoraError as error:
+        print(f"minisora: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("minisora: stopped", file=sys.stderr)
+        sys.exit(130)
