@@ -404,3 +404,20 @@ def test_no_other_projection_loses_less_than_measured_components() -> None:
     whole = Components(48, (4, 4, 4))  # as many as frame 0 has numbers in a box
     measure_components(whole, clips)
     torch.testing.assert_close(whole.decode(whole.encode(x[:, :, :1], False), False), x[:, :, :1], atol=1e-4, rtol=0)
+
+
+def test_a_still_clip_is_one_latent_again_and_again() -> None:
+    """As nearly as a rotation can make it; with another rotation of frame 0's basis it is not."""
+    clips = [WorldClips("shapes", 12, sizes=["5x16x24"])[index] for index in range(12)]
+    components = Components(12, (4, 4, 4))
+    measure_components(components, clips)
+    still = torch.cat([clip.pixels()[:, :, :1].expand(-1, -1, 5, -1, -1) for clip in clips])
+
+    def apart() -> float:
+        z = components.encode(still, False)
+        return relative(z[:, :, 0], z[:, :, 1])
+
+    near = apart()
+    assert near < 0.3
+    components.first_basis.copy_(components.first_basis.flip(1))
+    assert apart() > 3 * near

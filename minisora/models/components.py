@@ -13,13 +13,14 @@ from torch import Tensor, nn
 class Components(nn.Module):
     """Boxes of pixels ↔ their principal components, the best that a matrix can do: measured, and not trained.
 
-    A box holds the pixels that become one latent. Frame 0 has boxes of its own, one frame deep.
+    A box holds the pixels that become one latent. Frame 0 has boxes of its own, one frame deep; its latents are
+    lengthened by √time, as they would be if they stood for as many frames as the others.
     """
 
     def __init__(self, channels: int, box: tuple[int, int, int]) -> None:
         super().__init__()
         time, height, width = box
-        self.boxes = (1, height, width), (time, height, width)
+        self.boxes, self.lengths = ((1, height, width), (time, height, width)), (time**0.5, 1.0)
         for name, box in zip(("first", "later"), self.boxes, strict=True):
             basis = torch.eye(3 * prod(box), channels)
             self.register_buffer(f"{name}_mean", torch.zeros(len(basis)))
@@ -34,12 +35,15 @@ class Components(nn.Module):
         ]
 
     def encode(self, x: Tensor, started: bool) -> Tensor:
-        parts = zip(self.fold(x, started), self._measured(), strict=True)
-        return torch.cat([(boxes - mean) @ basis for boxes, (mean, basis) in parts], 1).movedim(-1, 1)
+        parts = zip(self.fold(x, started), self._measured(), self.lengths, strict=True)
+        return torch.cat([length * (boxes - mean) @ basis for boxes, (mean, basis), length in parts], 1).movedim(-1, 1)
 
     def decode(self, z: Tensor, started: bool) -> Tensor:
-        parts = zip(_frame_0_and_later(z, started), self.boxes, self._measured(), strict=True)
-        return torch.cat([_unfold(part.movedim(1, -1) @ basis.T + mean, box) for part, box, (mean, basis) in parts], 2)
+        parts = zip(_frame_0_and_later(z, started), self._measured(), self.boxes, self.lengths, strict=True)
+        frames = [
+            _unfold(part.movedim(1, -1) / length @ basis.T + mean, box) for part, (mean, basis), box, length in parts
+        ]
+        return torch.cat(frames, 2)
 
     def _measured(self) -> list[tuple[Tensor, Tensor]]:
         return [(self.first_mean, self.first_basis), (self.later_mean, self.later_basis)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from minisora.data.clip import Clip, group_by_size
@@ -53,8 +54,13 @@ def crop(clip: Clip, seed: int, side: int) -> Clip:
 
 @torch.no_grad()
 def measure_components(components: Components, clips: Sequence[Clip]) -> None:
-    """Set the bases to the directions in which boxes of pixels differ most: eigenvectors of their covariance."""
-    device = components.first_mean.device
+    """Set the bases to the directions in which boxes of pixels differ most: eigenvectors of their covariance.
+
+    That leaves the basis of frame 0 free to be turned within its own space. It is turned so that a box of frame 0 has,
+    as nearly as can be, the latent of the box that shows the same all the time: then a still clip is one latent again
+    and again, and a transformer need not tell frame 0 from the others.
+    """
+    device, covariances = components.first_mean.device, []
     for number, name in enumerate(("first", "later")):
         mean, basis = (getattr(components, f"{name}_{what}") for what in ("mean", "basis"))
         total, squares, count = torch.zeros_like(mean), torch.zeros(len(mean), len(mean), device=device), 0
@@ -62,8 +68,14 @@ def measure_components(components: Components, clips: Sequence[Clip]) -> None:
             boxes = components.fold(clip.pixels().to(device), started=False)[number].flatten(0, -2)
             total, squares, count = total + boxes.sum(0), squares + boxes.T @ boxes, count + len(boxes)
         mean.copy_(total / count)
-        _, directions = torch.linalg.eigh((squares / count - mean.outer(mean)).double())  # by rising variance
+        covariances.append((squares / count - mean.outer(mean)).double())
+        _, directions = torch.linalg.eigh(covariances[-1])  # by rising variance
         basis.copy_(directions.flip(1)[:, : basis.shape[1]])
+    # Procrustes: of all rotations r, uᵀ w = u s vᵀ is followed most closely by r = u vᵀ
+    first, later = components.first_basis.double(), components.later_basis.double()
+    still = repeat(torch.eye(len(first), device=device), "n (c p) -> n (c t p)", c=3, t=components.boxes[1][0]).double()
+    u, _, v = torch.linalg.svd(first.T @ covariances[0] @ still @ later)
+    components.first_basis.copy_(first @ u @ v)
 
 
 @torch.no_grad()
