@@ -75,7 +75,10 @@ def test_one_style_and_only_where_it_is_asked_for():
 
 
 def test_curves_are_drawn_from_a_log_and_not_from_none(tmp_path):
-    lines = [{"step": n, "loss": 1 / (1 + n), "psnr": 20.0 + n, "norm": None if n == 3 else 1.0, "seconds": n} for n in range(9)]
+    lines = [
+        {"step": n, "loss": 1 / (1 + n), "psnr": 20.0 + n, "norm": None if n == 3 else 1.0, "seconds": n}
+        for n in range(9)
+    ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with Image.open(write_curves(tmp_path, tmp_path / "curves.png")) as picture:
         assert picture.width > 2 * picture.height  # three panels side by side

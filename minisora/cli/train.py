@@ -51,16 +51,13 @@ def _train_dit(name: str, chosen: Any, data: Any, out: Path, recipe: Any, run: R
     """Train the transformer, with sheets of samples on the way, and put a model together that generates."""
     from dataclasses import replace
 
-    import torch
-
     from minisora.generate.sora import Sora
     from minisora.train import stages
     from minisora.viz.curves import write_curves
     from minisora.viz.sheets import write_sheet
 
     def sora(vae: Any, learner: Any, tokenizer: Any) -> Sora:
-        own = replace(chosen, text=learner.text.config)
-        return Sora(name, own, vae, learner.dit, learner.text, tokenizer, learner.dit.table.device, torch.float32)
+        return Sora.assemble(name, chosen, vae, learner.dit, learner.text, tokenizer)
 
     brief = replace(data, detail="short", count=min(4, len(data)))
     shown = [brief[index] for index in range(len(brief))]

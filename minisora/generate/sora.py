@@ -4,7 +4,7 @@ encode text → noise Tokens (+ known) → sampler(guided(dit), schedule) → un
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,14 @@ class Sora:
             torch.default_generator.manual_seed(seed)
             vae, dit, text = VAE(chosen.vae), DiT(chosen.dit).lower(kind), TextEncoder(chosen.text)
         return cls(name, chosen, vae.to(where), dit.to(where), text.to(where), tokenizer, where, kind)
+
+    @classmethod
+    def assemble(
+        cls, name: str, preset: Preset, vae: VAE, dit: DiT, text: TextEncoder, tokenizer: Tokenizer
+    ) -> "Sora":
+        """Models as they were trained, where they are; the text encoder's vocabulary is that of its tokenizer."""
+        own = replace(preset, text=text.config)
+        return cls(name, own, vae, dit, text, tokenizer, dit.table.device, torch.float32)
 
     @classmethod
     def from_pretrained(
@@ -177,7 +185,8 @@ class Sora:
 
     def _velocity(self, canvas: Canvas, prompts: Sequence[str]) -> Velocity:
         """The velocity of the unknown tokens, those of each clip under its prompt."""
-        text = pack_text([row.to(self.dtype) for row in self._read(prompts)], self.dit.config.text_length)
+        config = self.dit.config
+        text = pack_text([row.to(self.dtype) for row in self._read(prompts)], config.text_length, config.padded)
 
         def model(tokens: Tokens, t: Tensor) -> Tensor:
             if self.preset.weights:

@@ -36,7 +36,9 @@ class DiTConfig:
     text_width: int = 128
     """Width of a row of text, as the text encoder gives it."""
     text_length: int = 512
-    """Rows of text that a prompt is padded to; the padding is one row that counts as many."""
+    """The longest prompt, in rows of text."""
+    padded: bool = True
+    """Pad every prompt to that length: the padding is one row that counts as many. If not, it counts as one."""
     time_features: int = 256
     eps: float = 1e-6
     theta: float = 1e4
@@ -157,6 +159,6 @@ class DiT(nn.Module):
 
 
 def toward(x: Tensor, x_t: Tensor, t: Tensor, least: float = 0.05) -> Tensor:
-    """The velocity (x_t - x) / t towards a clean x; at times below `least`, where it would explode, as if at `least`."""
+    """The velocity (x_t - x) / t towards a clean x; below `least`, where it would explode, as at that time."""
     t = t.clamp(min=least).float()
     return (x_t.float() - x.float()) / (t if t.dim() == 0 else t[:, None])

@@ -83,11 +83,12 @@ def unpack(tokens: Tokens, patch: Grid) -> list[Tensor]:
     ]
 
 
-def pack_text(prompts: Sequence[Tensor], length: int) -> Text:
+def pack_text(prompts: Sequence[Tensor], length: int, padded: bool = True) -> Text:
     """Rows (l, d) of each prompt → packed text, as if every prompt were padded to `length` rows of zeros.
 
     The n = length - l rows of padding are all equal, and so are their keys and their scores s: since
-    n exp(s) = exp(s + log n), one null row with the bias log n takes the place of them all.
+    n exp(s) = exp(s + log n), one null row with the bias log n takes the place of them all. Prompts that are not
+    padded have a null row that counts as one, so that a fresh model does not look at it most of the time.
     """
     lengths, bias = [], []
     for prompt in prompts:
@@ -95,7 +96,7 @@ def pack_text(prompts: Sequence[Tensor], length: int) -> Text:
         if padding < 0:
             raise MinisoraError(f"a prompt has {len(prompt)} tokens, and {length} are allowed: shorten it")
         lengths.append(len(prompt) + (padding > 0))
-        bias += [0.0] * len(prompt) + [math.log(max(padding, 1))] * (padding > 0)
+        bias += [0.0] * len(prompt) + [math.log(max(padding, 1)) if padded else 0.0] * (padding > 0)
     rows = [F.pad(prompt, (0, 0, 0, rows - len(prompt))) for prompt, rows in zip(prompts, lengths, strict=True)]
     return Text(torch.cat(rows), tuple(lengths), torch.tensor(bias, device=rows[0].device))
 

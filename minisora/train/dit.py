@@ -57,7 +57,9 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         kept = torch.rand(len(x), generator=generator) >= DROPPED
         rows = model.text([prompt(caption, dit.config.text_length) for caption in captions])
         text = pack_text(
-            [row if keep else row[:0] for row, keep in zip(rows, kept, strict=True)], dit.config.text_length
+            [row if keep else row[:0] for row, keep in zip(rows, kept, strict=True)],
+            dit.config.text_length,
+            dit.config.padded,
         )
         known, rings = [each.known for each in shown], [each.ring for each in shown]
         noisy = [mix(z, e, time) for z, e, time in zip(x, noise, t, strict=True)]

@@ -1,4 +1,4 @@
-"""From a cold start to a file: where the seconds of `minisora generate` go:   python -m tests.benchmarks.generate [preset]
+"""Where the seconds of `minisora generate` go, from a cold start to a file:   python -m tests.benchmarks.generate
 
 The whole command is timed as a process of its own, several times; then a fresh process tells its stages apart.
 """
