@@ -71,9 +71,7 @@ class Sora:
         return cls(name, chosen, vae.to(where), dit.to(where), text.to(where), tokenizer, where, kind)
 
     @classmethod
-    def assemble(
-        cls, name: str, preset: Preset, vae: VAE, dit: DiT, text: TextEncoder, tokenizer: Tokenizer
-    ) -> "Sora":
+    def assemble(cls, name: str, preset: Preset, vae: VAE, dit: DiT, text: TextEncoder, tokenizer: Tokenizer) -> "Sora":
         """Models as they were trained, where they are; the text encoder's vocabulary is that of its tokenizer."""
         own = replace(preset, text=text.config)
         return cls(name, own, vae, dit, text, tokenizer, dit.table.device, torch.float32)

@@ -105,7 +105,7 @@ FINETUNING = {
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(  # trained live in the notebooks
         vae=VAEConfig(
-            channels=8,
+            channels=12,
             base=28,
             stages=(1, 1, 1),
             space=(False, False),
@@ -113,15 +113,26 @@ PRESETS: dict[str, Preset] = {
             blocks=1,
             patch=4,
             shortcuts=True,
+            components=True,
         ),
-        dit=DiTConfig(channels=8, width=128, heads=4, layers=4, mlp=384, text_width=64, text_length=128),
+        dit=DiTConfig(
+            channels=12,
+            width=128,
+            heads=4,
+            layers=4,
+            mlp=384,
+            text_width=64,
+            text_length=128,
+            padded=False,
+            clean=True,
+        ),
         text=TextConfig(vocabulary=512, width=64, heads=4, head_width=16, mlp=160, layers=2),
         size=(9, 32, 32),
         fps=8.0,
-        sampling=Sampling(steps=20),
+        sampling=Sampling(steps=20, guidance=3.0, shift=2.0),
         recipes={
-            "vae": Recipe(steps=600, batch=16, rate=2e-3, matrix_rate=0.05, ema=0.99),
-            "dit": Recipe(steps=900, batch=64, rate=2e-3, matrix_rate=0.02, ema=0.99),
+            "vae": Recipe(steps=600, batch=16, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.99),
+            "dit": Recipe(steps=2000, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.995),
         },
     ),
     "toy": Preset(  # its checkpoint is bundled
