@@ -16,7 +16,7 @@ from minisora.core.checkpoint import load_json, open_tensors, save_json, sha256
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe
 from minisora.data.clip import Clip
-from minisora.data.video_io import read_video, write_video
+from minisora.data.video_io import probe, read_video, write_video
 from minisora.generate import folder as folders
 from minisora.generate.credits import Take, read_recipe, write_take
 from minisora.generate.plain import from_plain, to_plain
@@ -416,6 +416,7 @@ def test_the_command_writes_videos_with_recipes_and_a_sheet(
     asked = ["--preset", saved, "--size", "5x16x16", "--seed", 2, "--n", 2, "--dtype", "fp32", "--device", "cpu"]
     assert run(monkeypatch, A, *asked, "--out", out) == 0
     assert {path.name for path in out.parent.iterdir()} == {"b.gif", "b-2.gif", "b-sheet.png"}
+    assert [recipe["seed"] for recipe in probe(out.with_name("b-sheet.png")).metadata["recipes"]] == [2, 3]
     assert read_recipe(out.with_name("b-2.gif"))["seed"] == 3 and "seed 2" in capsys.readouterr().out
     take: Take = sora.generate(A, "5x16x16", seed=2)[0]
     write_take(tmp_path / "same.gif", replace(take, recipe=read_recipe(out)))

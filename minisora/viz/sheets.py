@@ -11,9 +11,10 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from minisora.core.checkpoint import written_beside
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip
+from minisora.data.video_io import write_video
+from minisora.generate.credits import Take
 
 PAPER, INK, GAP = 255, (34, 38, 43), 4
 
@@ -69,7 +70,7 @@ def png(image: Tensor) -> bytes:
 
 
 def write_sheet(path: str | Path, clips: Sequence[Clip], count: int = 6, height: int = 96) -> Path:
-    """Write the sheet of some clips as a PNG file."""
-    with written_beside(path) as draft:
-        draft.write_bytes(png(sheet(clips, count, height)))
-    return Path(path)
+    """Write the sheet of some clips as a PNG file; it carries the recipes of those that have one."""
+    recipes = [dict(clip.recipe) for clip in clips if isinstance(clip, Take)]
+    page = Clip(sheet(clips, count, height)[None])
+    return write_video(path, page, {"recipes": recipes} if recipes else None)
