@@ -57,7 +57,7 @@ def show(
         raise MinisoraError(f"{count} clips cannot be shown: ask for 1 to 64")
     if prompt:
         scenes = [scene_for(prompt, seed, seconds)]
-        print(f"the toy world '{scenes[0].world}' renders this clip; `minisora generate` lets the model make one")
+        print(f"The toy world '{scenes[0].world}' renders this clip, no network does.")
     else:
         scenes = [world_named(world).sample(seed + number, seconds) for number in range(count)]
     clips = [rendered(scene, shape, fps, detail) for scene in scenes]

@@ -71,7 +71,7 @@ def reconstruction(
     sora = Sora.from_pretrained(preset, device=device, dtype="fp32")
     shape, names = parse_size(size or sora.preset.size), worlds or WORLDS
     with tqdm(total=n * len(names), unit="clip", disable=None) as bar:
-        results = [reconstruct(sora, name, n, shape, sora.preset.fps, bar.update) for name in names]
+        results = [reconstruct(sora.vae, name, n, shape, sora.preset.fps, bar.update) for name in names]
     print(table(results))
     facts = {"command": command(), "preset": sora.name, "weights": sora.weights}
     save_json(out, facts | {"worlds": {result.world: result.facts() for result in results}})

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from minisora.core.errors import MinisoraError
-from minisora.data.clip import Clip, Size, size_name
+from minisora.data.clip import Clip, Size, from_pixels, size_name
 from minisora.data.datasets import rendered
 from minisora.evaluate.measure import FIRST
-from minisora.generate.sora import Sora
+from minisora.models.vae import VAE
 from minisora.worlds import world
 
 
@@ -38,7 +38,7 @@ class Reconstructed:
 
 @torch.no_grad()
 def reconstruct(
-    sora: Sora, name: str, n: int, size: Size, fps: float, progress: Callable[[int], object] = lambda done: None
+    vae: VAE, name: str, n: int, size: Size, fps: float, progress: Callable[[int], object] = lambda done: None
 ) -> Reconstructed:
     """`n` scenes that nothing was trained on, encoded and decoded."""
     if n < 1:
@@ -46,7 +46,7 @@ def reconstruct(
     values, shown = [], list[Clip]()
     for place in range(n):
         clip = rendered(world(name).sample(FIRST + place, max(1.0, (size[0] - 1) / fps)), size, fps)
-        back = sora.decode(sora.encode(clip), size, fps)
+        back = from_pixels(vae.decode(vae.encode(clip.pixels().to(vae.mean.device))))
         values.append(psnr(clip, back))
         shown += [clip, back] if place < 2 else []
         progress(1)
