@@ -1,4 +1,4 @@
-"""What survives a VAE: the measure is the textbook formula, a perfect VAE loses nothing, and numbers are left behind."""
+"""What survives a VAE: the measure is the textbook formula, a perfect VAE loses nothing, the command leaves numbers."""
 
 import math
 from pathlib import Path

@@ -80,10 +80,7 @@ def measure_components(components: Components, clips: Sequence[Clip]) -> None:
 
 @torch.no_grad()
 def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
-    """Set the VAE's mean and std so that its latents have mean 0 and a standard deviation of about 1.
-
-    Channels that vary little are brought only halfway there: they hold fine detail, which is not to count as much.
-    """
+    """Set the VAE's mean and std so that its latents have mean 0 and standard deviation 1 in each channel."""
     total = squares = torch.zeros_like(vae.mean, dtype=torch.float64)
     count = 0
     for clip in clips:
@@ -91,8 +88,7 @@ def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
         count, total, squares = count + raw.shape[1], total + raw.sum(1), squares + raw.square().sum(1)
     mean = total / count
     vae.mean.copy_(mean)
-    std = (squares / count - mean.square()).clamp(min=1e-8).sqrt()
-    vae.std.copy_((std * std.mean()).sqrt())  # normalised, a channel has the standard deviation √(std / mean of stds)
+    vae.std.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
 
 
 @torch.no_grad()

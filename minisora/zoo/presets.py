@@ -129,10 +129,10 @@ PRESETS: dict[str, Preset] = {
         text=TextConfig(vocabulary=512, width=64, heads=4, head_width=16, mlp=160, layers=2),
         size=(9, 32, 32),
         fps=8.0,
-        sampling=Sampling(steps=20, guidance=3.0, shift=2.0),
+        sampling=Sampling(steps=20, guidance=3.0, shift=4.0),
         recipes={
             "vae": Recipe(steps=600, batch=16, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.99),
-            "dit": Recipe(steps=2000, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.995),
+            "dit": Recipe(steps=4000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.995),
         },
     ),
     "toy": Preset(  # its checkpoint is bundled
@@ -162,10 +162,10 @@ PRESETS: dict[str, Preset] = {
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),
         fps=8.0,
-        sampling=Sampling(steps=20, shift=3.0),
+        sampling=Sampling(steps=20, shift=8.0),
         recipes={
             "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.5, ema=0.995),
-            "dit": Recipe(steps=10_000, batch=48, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.4),
+            "dit": Recipe(steps=30_000, batch=16, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.4),
         },
     ),
     "small": Preset(  # one GPU, hours
