@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
+from minisora.nn import attention as module
 from minisora.nn.attention import BACKENDS, Lengths, attention
 
 HEADS, WIDTH = 3, 8
@@ -141,9 +142,10 @@ def test_a_key_with_bias_log_n_stands_for_n_equal_ones(backend: str) -> None:
 @backends
 @pytest.mark.parametrize("autocast", [False, True])
 def test_the_gradient_in_half_precision_is_that_of_fp32_rounded(
-    queries: Lengths, keys: Lengths, backend: str, autocast: bool
+    queries: Lengths, keys: Lengths, backend: str, autocast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On CPUs the product is computed in fp32 wherever a gradient is wanted, so only the results are rounded."""
+    """On CPUs the product of long clips is in fp32 where a gradient is wanted, so that only results are rounded."""
+    monkeypatch.setattr(module, "SHORT", 0)
     *qkv, bias, out = (None if part is None else part.bfloat16() for part in made(queries, keys, biased=True))
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -161,6 +163,25 @@ def test_the_gradient_in_half_precision_is_that_of_fp32_rounded(
     assert torch.equal(attend_low(*(part.requires_grad_() for part in qkv)), exact.bfloat16())
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), exact, rtol=0.05, atol=0.05)
+
+
+@cases
+@backends
+def test_the_formula_in_half_precision_is_that_of_fp32_but_for_rounding(
+    queries: Lengths, keys: Lengths, backend: str
+) -> None:
+    """That of short clips: what it gives and its gradients lie within a few roundings of bf16, which keeps 8 bits."""
+    *qkv, bias, out = (None if part is None else part.bfloat16() for part in made(queries, keys, biased=True))
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attention(q, k, v, queries, keys, bias, backend)
+
+    full = [part.float() for part in qkv]
+    got, wanted = gradients(attend, *qkv, out=out), gradients(attend, *full, out=out.float())
+    low, exact = attend(*(part.requires_grad_() for part in qkv)), attend(*full)
+    for half, other in [(low, exact), *zip(got, wanted, strict=True)]:
+        assert half.dtype == torch.bfloat16
+        assert (half.float() - other).norm() <= 0.02 * other.norm() + 1e-4
 
 
 @backends

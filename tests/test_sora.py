@@ -232,7 +232,7 @@ def test_a_callback_sees_every_step_and_the_clean_clips(sora: Sora, sampler: str
     def look(step: int, t: float, clips) -> None:
         seen.append((step, t, clips()))
 
-    takes = sora.generate([A, B], "5x13x24", sampler=sampler, callback=look)
+    takes = sora.generate([A, B], "5x13x24", sampler=sampler, shift=1.0, callback=look)
     assert [step for step, _, _ in seen] == [0, 1, 2]
     assert [round(t, 6) for _, t, _ in seen] == [1.0, round(2 / 3, 6), round(1 / 3, 6)]
     assert all([clip.shape for clip in clips] == [(5, 13, 24)] * 2 for _, _, clips in seen)
