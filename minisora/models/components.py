@@ -17,6 +17,11 @@ class Components(nn.Module):
     lengthened by √time, as they would be if they stood for as many frames as the others.
     """
 
+    first_mean: Tensor
+    first_basis: Tensor
+    later_mean: Tensor
+    later_basis: Tensor
+
     def __init__(self, channels: int, box: tuple[int, int, int]) -> None:
         super().__init__()
         time, height, width = box

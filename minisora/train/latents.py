@@ -38,7 +38,8 @@ def _items(vae: VAE, clips: Dataset, dtype: torch.dtype) -> Iterator[Item]:
         for (_, clip), some in zip(chunk, views, strict=True):
             latents = {name: next(encoded) for name in some}
             frames = [name for name in some if isinstance(name, int)]
-            item: Item = {"caption": clip.caption} | {name: latents[name] for name in some if name not in frames}
+            item: Item = {"caption": clip.caption}
+            item |= {name: latents[name] for name in some if isinstance(name, str)}
             if frames:
                 item |= {"frames": frames, "images": torch.stack([latents[frame] for frame in frames])}
             if "ring" in item:  # the second lap has no beginning
