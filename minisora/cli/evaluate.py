@@ -75,7 +75,7 @@ def reconstruction(
     print(table(results))
     facts = {"command": command(), "preset": sora.name, "weights": sora.weights}
     save_json(out, facts | {"worlds": {result.world: result.facts() for result in results}})
-    page = write_sheet(out.with_suffix(".png"), [clip for result in results for clip in result.shown[:2]])
+    page = write_sheet(out.with_suffix(".png"), [clip for result in results for clip in result.shown])
     print(f"numbers: {out.resolve()}\nsheet, real clips above decoded ones: {page.resolve()}")
 
 

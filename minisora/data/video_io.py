@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from minisora.core.checkpoint import written_beside
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, writing
 from minisora.data.clip import Clip
 from minisora.data.facts import LIMITS, Facts, Limits
 from minisora.data.images import (
@@ -68,7 +68,7 @@ def write_video(path: str | Path, clip: Clip, metadata: Mapping[str, Any] | None
     """Write a clip as what the name's ending says, with its caption and any plain dict beside it. `crf` is for mp4."""
     path = Path(path)
     ending = check_ending(path, len(clip.frames))
-    try:
+    with writing(path):
         if not ending:
             _write_folder(path, clip, metadata)
             return path
@@ -78,8 +78,6 @@ def write_video(path: str | Path, clip: Clip, metadata: Mapping[str, Any] | None
             data = encode_gif(clip, metadata) if ending == ".gif" else encode_png(clip, metadata)
         with written_beside(path) as draft:
             draft.write_bytes(data)
-    except OSError as error:
-        raise MinisoraError(f"{path} cannot be written: {error.strerror or error}") from None
     return path
 
 

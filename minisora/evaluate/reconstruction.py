@@ -16,7 +16,7 @@ from minisora.worlds import world
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """The PSNR of each clip of one world, and the first clips above what became of them."""
+    """The PSNR of each clip of one world, and the first clip with what became of it."""
 
     world: str
     size: Size
@@ -48,7 +48,7 @@ def reconstruct(
         clip = rendered(world(name).sample(FIRST + place, max(1.0, (size[0] - 1) / fps)), size, fps)
         back = from_pixels(vae.decode(vae.encode(clip.pixels().to(vae.mean.device))))
         values.append(psnr(clip, back))
-        shown += [clip, back] if place < 2 else []
+        shown += [clip, back] if place == 0 else []
         progress(1)
     return Reconstructed(name, size, tuple(values), tuple(shown))
 

@@ -81,10 +81,10 @@ def step_for(terms: Terms) -> Callable:
         for x, y in pairs:
             share = len(x) / len(clips)
             opinion, stirred = functional_call(model.critic, frozen, (y,))
-            _, wanted = functional_call(model.critic, frozen, (x,))
+            real, wanted = model.critic(x)  # `difference` cuts the features off
             perceptual = perceptual + share * difference(stirred, wanted)
             adversarial = adversarial - share * opinion.float().mean()
-            contest = contest + share * hinge(model.critic(x)[0], model.critic(y.detach())[0])
+            contest = contest + share * hinge(real, model.critic(y.detach())[0])
         total = loss + terms.perceptual * perceptual + terms.adversarial * adversarial + contest
         told = {"pixels": loss, "perceptual": perceptual, "adversarial": adversarial, "critic": contest}
         return total, metrics | {name: value.detach() for name, value in told.items()}

@@ -57,7 +57,7 @@ def fill(folder: str | Path, fingerprint: str, items: Iterable[Item], count: int
     folder = Path(folder)
     if (folder / "index.json").exists():
         return Shelf(folder, fingerprint)
-    part = folder.with_name(f"{folder.name}.part")
+    part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     index: list[Item] = []
