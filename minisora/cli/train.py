@@ -25,6 +25,7 @@ def train(
     from dataclasses import replace
 
     from minisora.core.errors import check_choice
+    from minisora.core.runtime import ranks
     from minisora.data.datasets import WorldClips
     from minisora.train import stages
     from minisora.train.critic import Terms
@@ -40,6 +41,8 @@ def train(
     if stage == "vae":
         terms = Terms(perceptual, adversarial)
         vae = stages.train_vae(chosen, data, out, recipe=recipe, run=run, side=side, terms=terms)
+        if not ranks().main:
+            return
         unseen = replace(data, seed=1, count=60)
         print(f"{out}: the VAE reconstructs 60 unseen clips at {psnr(vae, unseen):.1f} dB PSNR")
         print(f"curves: {write_curves(out / 'vae', out / 'vae.png').resolve()}")
@@ -51,6 +54,7 @@ def _train_dit(name: str, chosen: Any, data: Any, out: Path, recipe: Any, run: R
     """Train the transformer, with sheets of samples on the way, and put a model together that generates."""
     from dataclasses import replace
 
+    from minisora.core.runtime import ranks
     from minisora.generate.sora import Sora
     from minisora.train import stages
     from minisora.viz.curves import write_curves
@@ -67,5 +71,7 @@ def _train_dit(name: str, chosen: Any, data: Any, out: Path, recipe: Any, run: R
         write_sheet(out / "samples" / f"{steps:06d}.png", takes)
 
     trained = stages.train_dit(chosen, data, out, recipe=recipe, run=run, callback=samples)
+    if not ranks().main:
+        return
     print(f"curves: {write_curves(out / 'dit', out / 'dit.png').resolve()}")
     print(f"trained; next: minisora generate PROMPT --preset {sora(*trained).save(out / 'model')}")

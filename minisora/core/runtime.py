@@ -12,12 +12,13 @@ from minisora.core.errors import MinisoraError, check_choice
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto' is CUDA where there is one, and the CPU elsewhere. 'cpu', 'cuda' and 'cuda:1' as asked.
+    """'auto' is CUDA where there is one, for each rank its own, and else the CPU. 'cpu', 'cuda', 'cuda:1' as asked.
 
     Apple's GPUs are left out: they know no float64, which positions and times need.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        own = f"cuda:{ranks().local}" if ranks().world > 1 else "cuda"
+        name = own if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
     check_choice("device", kind, ("auto", "cpu", "cuda"))
     available = {"cpu": 1, "cuda": torch.cuda.device_count()}[kind]

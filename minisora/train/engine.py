@@ -24,9 +24,10 @@ from minisora.core import machine
 from minisora.core.checkpoint import save_json, save_tensors
 from minisora.core.errors import MinisoraError, one_line
 from minisora.core.recipe import Recipe
-from minisora.core.runtime import generator, keep_memory, pick_dtype
+from minisora.core.runtime import generator, keep_memory, pick_dtype, ranks
+from minisora.train import distributed
 from minisora.train.interrupt import heard
-from minisora.train.log import Log
+from minisora.train.log import Log, Silence
 from minisora.train.state import Counters, State, begin, save
 
 PATIENCE = 10  # steps in a row that may be skipped
@@ -52,15 +53,19 @@ def fit(
     `note` is what else has to stay as it is for a run to be resumed: the model's config, the name of the data.
     """
     keep_memory()
+    rank = distributed.join()
+    recipe = distributed.shared(recipe, rank.world)
     out, dtype = Path(out), dtype or pick_dtype(next(model.parameters()).device)
     check(minutes, dtype, save_every)
     state = State.new(model, recipe)
     terms = json.loads(json.dumps({"recipe": asdict(recipe), "dtype": str(dtype), "note": note or {}}))
-    begin(out, state, terms, resume)
+    with distributed.main_first():
+        begin(out, state, terms, resume)
     at, compute = state.at, compiled(model) if compile else model
     start = time.monotonic() - at.seconds
 
-    with heard() as asked_to_stop, compiler_errors(), Log(out, at.step, tensorboard) as log:
+    log = Log(out, at.step, tensorboard) if rank.main else Silence()
+    with heard() as asked, compiler_errors(), log:
         while (place := position(at, recipe, minutes)) < recipe.steps:
             metrics = gradient(compute, batch(at.step), step, recipe, at.step, dtype)
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip).item()
@@ -69,20 +74,23 @@ def fit(
                 state.update(scale, recipe.ema)
             model.zero_grad()
             record = {"step": at.step, **metrics, "norm": norm, "scale": scale}
-            at.count(finite, time.monotonic() - start)
+            seconds, stopping = distributed.agree(time.monotonic() - start, asked.is_set())
+            at.count(finite, seconds)
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
             refuse_to_go_on(at)
 
             due = at.step % save_every == 0 or position(at, recipe, minutes) >= recipe.steps
-            if due and callback is not None:
+            if due and callback is not None and rank.main:
                 callback(at.step, state.average)
-            if due or asked_to_stop.is_set():
+            if (due or stopping) and rank.main:
                 log.keep()
                 save(out, state, terms)
-            if asked_to_stop.is_set():
+            if stopping:
                 raise KeyboardInterrupt
-    save_tensors(out / "model.safetensors", state.average.state_dict())
-    save_json(out / "run.json", terms | asdict(at) | {"last": log.last, "machine": machine.describe()})
+    if rank.main:
+        save_tensors(out / "model.safetensors", state.average.state_dict())
+        save_json(out / "run.json", terms | asdict(at) | {"last": log.last, "machine": machine.describe()})
+    distributed.wait()
     return state.average
 
 
@@ -97,8 +105,10 @@ def gradient(
 ) -> dict[str, Any]:
     """Leaves the gradient of the whole batch's mean loss, Σ w ∇loss / Σ w over its parts, in .grad; returns metrics."""
     weights, counts, means = 0.0, dict[str, int](), dict[str, float | Tensor]()
-    device = next(model.parameters()).device
+    device, this = next(model.parameters()).device, ranks()
     for turn, part in enumerate(parts(batch, recipe.accumulate)):
+        if turn % this.world != this.rank:  # another rank's
+            continue
         source = randomness(recipe.seed, number, turn)
         with torch.autocast(device.type, dtype, enabled=dtype == torch.bfloat16):
             loss, metrics = step(model, part, source)
@@ -113,12 +123,14 @@ def gradient(
                 value = value.detach() if isinstance(value, Tensor) else value
                 means[name] = means.get(name, 0.0) + weight * value
 
-    weights = float(weights) or math.nan  # a mean of nothing
+    distributed.add_up_gradients(model)
+    sums = distributed.add_up({"weights": weights} | {name: float(value) for name, value in means.items()})
+    counts = {name: int(total) for name, total in distributed.add_up(dict(counts)).items() if name != "weight"}
+    weights = sums.pop("weights") or math.nan  # a mean of nothing
     for parameter in model.parameters():
         if parameter.grad is not None:
             parameter.grad /= weights
-    metrics = {name: float(value) / weights for name, value in means.items()} | counts
-    return {name: value for name, value in metrics.items() if name != "weight"}
+    return {name: total / weights for name, total in sums.items()} | counts
 
 
 def parts(batch: Any, count: int) -> Iterator[Any]:

@@ -67,6 +67,17 @@ class Log:
             self.spoke = time.monotonic()
 
 
+class Silence(Log):
+    """The log of a rank that leaves the telling to rank 0."""
+
+    def __init__(self) -> None:
+        self.last, self.file, self.bar, self.board = None, None, None, None
+
+    def write(self, record: dict[str, Any], share: float) -> None: ...
+
+    def keep(self) -> None: ...
+
+
 def summary(records: list[dict[str, Any]], share: float) -> str:
     """Step, mean loss, counts a second and time left, from the last few records."""
     first, last = records[0], records[-1]

@@ -22,6 +22,7 @@ from minisora.train import critic as critic_stage
 from minisora.train import dit as dit_stage
 from minisora.train import latents
 from minisora.train import vae as vae_stage
+from minisora.train.distributed import join, main_first
 from minisora.train.critic import Critic, Rivals, Terms
 from minisora.train.engine import Step, fit
 from minisora.train.prepare import Ready
@@ -38,7 +39,8 @@ def train_vae(
     """Train the VAE on clips, or on random squares of them with a `side`, and measure its latents."""
     recipe = recipe or preset.recipes["vae"]
     seed_everything(recipe.seed)
-    ready = Ready(clips, out / "clips-vae", run.workers)
+    with main_first():
+        ready = Ready(clips, out / "clips-vae", run.workers)
     few = Loader(ready, min(256, len(ready)), seed=recipe.seed + 1).batch(0)
     loader = Loader(ready, recipe.batch, recipe.seed, prepare=partial(vae_stage.crop, side=side) if side else None)
     vae = VAE(preset.vae)
@@ -57,7 +59,8 @@ def train_vae(
         average = _fit(vae, loader, vae_stage.step, recipe, out / "vae", run, note, callback)
     assert isinstance(average, VAE)
     vae_stage.measure_latents(average, few)
-    save_tensors(out / TRAINED, average.state_dict())
+    if join().main:
+        save_tensors(out / TRAINED, average.state_dict())
     return average
 
 
@@ -73,8 +76,9 @@ def train_dit(
     seed_everything(recipe.seed)
     device = pick_device(run.device)
     vae = trained_vae(preset, out).to(device)
-    ready = Ready(clips, out / "clips-dit", run.workers)
-    shelf = latents.encode(vae, ready, out / "latents")
+    with main_first():
+        ready = Ready(clips, out / "clips-dit", run.workers)
+        shelf = latents.encode(vae, ready, out / "latents")
     tokenizer = Tokenizer.train((item["caption"] for item in shelf.items), preset.text.vocabulary)
     text = replace(preset.text, vocabulary=tokenizer.size)
     learner = dit_stage.Learner(DiT(preset.dit), TextEncoder(text))

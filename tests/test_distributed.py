@@ -1,0 +1,65 @@
+"""Two processes are one: the same weights, one log, one checkpoint."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from minisora.core.checkpoint import load_tensors
+from minisora.core.recipe import Recipe
+from minisora.train.distributed import shared
+from minisora.train.engine import fit
+from minisora.train.log import read_log
+from tests.test_engine import RECIPE, batch, error, net
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = """
+import sys
+from tests.test_distributed import train
+train(sys.argv[1], "resume" in sys.argv, int(sys.argv[2]))
+"""
+
+
+def train(out: str | Path, resume: bool = False, steps: int = RECIPE.steps) -> None:
+    torch.set_num_threads(1)
+    model = net()
+    model.table.requires_grad_(True)
+    fit(model, batch, lambda model, x, _: (error(model, x), {"weight": len(x), "rows": len(x)}),
+        replace(RECIPE, steps=steps), out, resume=resume)  # fmt: skip
+
+
+def two(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    return subprocess.run(
+        [*start, sys.executable, "-c", SCRIPT, str(out), *words], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_two_ranks_make_the_weights_that_one_process_makes(tmp_path: Path) -> None:
+    train(tmp_path / "one")
+    done = two(tmp_path / "two", str(RECIPE.steps))
+    assert done.returncode == 0, done.stderr
+    one, two_ranks = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("one", "two"))
+    assert all(torch.equal(one[name], two_ranks[name]) for name in one)
+    alone, together = (read_log(tmp_path / name) for name in ("one", "two"))
+    assert [line["step"] for line in together] == [line["step"] for line in alone]  # one log, each step once
+    assert [line["rows"] for line in together] == [8] * RECIPE.steps
+    assert together[-1]["loss"] == pytest.approx(alone[-1]["loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_an_error_of_one_rank_ends_all(tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").write_text("mine")
+    done = two(tmp_path / "used", "3")
+    assert done.returncode != 0
+    assert "is not an empty folder" in done.stderr
+
+
+@pytest.mark.parametrize(("accumulate", "world", "passes"), [(1, 1, 1), (1, 2, 2), (3, 2, 4), (4, 2, 4)])
+def test_every_rank_takes_as_many_passes(accumulate: int, world: int, passes: int) -> None:
+    assert shared(Recipe(batch=24, accumulate=accumulate), world).accumulate == passes
