@@ -244,3 +244,19 @@ def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     second = stages.train_vae(TINY, CLIPS, tmp_path / "two", recipe=still, side=16, run=Run(init=begun))
     for name, parameter in first.named_parameters():
         torch.testing.assert_close(second.get_parameter(name), parameter, atol=1e-6, rtol=0)
+
+
+def test_a_decoder_learns_to_mend_rough_latents_and_leaves_the_encoder_alone(tmp_path: Path) -> None:
+    recipe = replace(TINY.recipes["vae"], steps=30, batch=4, ema=0.9)
+    before = stages.train_vae(TINY, CLIPS, tmp_path / "first", recipe=recipe)
+    further = Run(init=tmp_path / "first" / stages.TRAINED)
+    after = stages.train_vae(TINY, CLIPS, tmp_path / "second", recipe=recipe, run=further, rough=1.0)
+
+    x = torch.cat([CLIPS[index].pixels() for index in range(6)])
+    z = before.encode(x)
+    assert torch.equal(after.encode(x), z)
+    noisy = z + torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
+    first, second = ((vae.decode(noisy) - x).square().mean() for vae in (before, after))
+    assert second < 0.9 * first
+    with pytest.raises(MinisoraError, match="--init"):
+        stages.train_vae(TINY, CLIPS, tmp_path / "third", recipe=recipe, rough=1.0)

@@ -13,12 +13,16 @@ def train(
     stage: Annotated[str, arg(help="vae, then dit.")] = "vae",
     out: Annotated[Path, arg(help="Where checkpoints, logs and prepared clips go.")] = Path("out/train"),
     steps: Annotated[int | None, arg(help="Steps, if not as many as the preset says.")] = None,
+    batch: Annotated[int | None, arg(help="Clips in a step, if not as many as the preset says.")] = None,
     worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn, one more often if named twice.")] = (),
     clips: Annotated[int, arg(help="Clips to render once and train on.")] = 6000,
     sizes: Annotated[tuple[str, ...], arg(help="frames x height x width, several if you like.")] = (),
     side: Annotated[int | None, arg(help="Train the VAE on random squares of this side.")] = None,
     perceptual: Annotated[float, arg(help="For the VAE: weight of the features that a critic sees.")] = 0.0,
     adversarial: Annotated[float, arg(help="For the VAE: weight of what a critic takes for real.")] = 0.0,
+    rough: Annotated[
+        float, arg(help="For a trained VAE (--init): leave its encoder, and let the decoder mend latents so noisy.")
+    ] = 0.0,
     run: Annotated[Run, OmitArgPrefixes] = Run(),
 ) -> None:
     """Train a preset on the toy worlds: first the video VAE, then the transformer on its latents."""
@@ -36,11 +40,12 @@ def train(
 
     chosen = preset(name)
     check_choice("stage", stage, ("vae", "dit"))
-    recipe = replace(chosen.recipes[stage], steps=steps) if steps else chosen.recipes[stage]
+    changed = {"steps": steps, "batch": batch}
+    recipe = replace(chosen.recipes[stage], **{key: value for key, value in changed.items() if value is not None})
     data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
     if stage == "vae":
         terms = Terms(perceptual, adversarial)
-        vae = stages.train_vae(chosen, data, out, recipe=recipe, run=run, side=side, terms=terms)
+        vae = stages.train_vae(chosen, data, out, recipe=recipe, run=run, side=side, terms=terms, rough=rough)
         if not ranks().main:
             return
         unseen = replace(data, seed=1, count=60)

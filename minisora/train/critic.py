@@ -66,7 +66,7 @@ class Rivals(nn.Module):
         self.vae, self.critic = vae, critic
 
 
-def step_for(terms: Terms) -> Callable:
+def step_for(terms: Terms, rough: float = 0.0) -> Callable:
     """The step function of the engine for `Rivals`.
 
     One loss serves both, since its parts reach different weights: the critic's part is of decoded clips cut off from
@@ -76,7 +76,7 @@ def step_for(terms: Terms) -> Callable:
     def step(model: nn.Module, clips: Sequence[Clip], generator: torch.Generator) -> tuple[Tensor, Metrics]:
         assert isinstance(model, Rivals)
         frozen = {name: weight.detach() for name, weight in model.critic.named_parameters()}
-        loss, metrics, pairs = reconstruct(model.vae, clips, generator)
+        loss, metrics, pairs = reconstruct(model.vae, clips, generator, rough)
         perceptual = adversarial = contest = torch.zeros((), device=loss.device)
         for x, y in pairs:
             share = len(x) / len(clips)

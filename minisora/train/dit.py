@@ -1,6 +1,6 @@
 """Training the transformer: latents, noise, a time for each clip, something known of some; the loss is one line.
 
-x_t = mix(x, ε, t), known tokens at t = 0 → v = dit(tokens, t, text) → |v - (ε - x)|² over the unknown tokens
+x_t = mix(x, ε, t), where known tokens have t = 0 → v = dit(x_t, t, text) → |v - (ε - x)|² over the unknown tokens
 """
 
 from collections.abc import Callable, Sequence
@@ -49,27 +49,22 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         device = dit.table.device
         # neighbours of equal length make few attention calls
         shown = sorted((show(item, generator) for item in batch), key=Shown.tokens)
-        x = [each.z.to(device) for each in shown]
-        noise = [torch.randn(z.shape, generator=generator).to(device) for z in x]
-        t = sample_times(len(x), generator, shift).to(device)
-
-        captions = [each.caption for each in shown]
-        kept = torch.rand(len(x), generator=generator) >= DROPPED
-        rows = model.text([prompt(caption, dit.config.text_length) for caption in captions])
-        text = pack_text(
-            [row if keep else row[:0] for row, keep in zip(rows, kept, strict=True)],
-            dit.config.text_length,
-            dit.config.padded,
-        )
         known, rings = [each.known for each in shown], [each.ring for each in shown]
-        noisy = [mix(z, e, time) for z, e, time in zip(x, noise, t, strict=True)]
-        canvas = paint(noisy, known, patch, stride, rings)
-        goal = paint([velocity(z, e) for z, e in zip(x, noise, strict=True)], known, patch, stride)
-        times = t.repeat_interleave(torch.tensor(canvas.tokens.lengths, device=device))
+        canvas = paint([each.z.to(device) for each in shown], known, patch, stride, rings)
 
-        v = dit(canvas.tokens, times * canvas.unknown, text)  # what is known is at time 0
-        counts = {"weight": int(canvas.unknown.sum()), "clips": len(x), "tokens": len(canvas.tokens.x)}
-        return loss(v[canvas.unknown], goal.start()), dict(counts)
+        rows = model.text([prompt(each.caption, dit.config.text_length) for each in shown])
+        kept = torch.rand(len(shown), generator=generator) >= DROPPED
+        rows = [row if keep else row[:0] for row, keep in zip(rows, kept, strict=True)]
+        text = pack_text(rows, dit.config.text_length, dit.config.padded)
+
+        x, lengths = canvas.tokens.x, torch.tensor(canvas.tokens.lengths, device=device)
+        noise = torch.randn(x.shape, generator=generator).to(device)
+        t = sample_times(len(shown), generator, shift).to(device)
+        t = t.repeat_interleave(lengths) * canvas.unknown  # what is known is at time 0
+
+        v = dit(canvas.tokens.with_x(mix(x, noise, t)), t, text)
+        counts = {"weight": int(canvas.unknown.sum()), "clips": len(shown), "tokens": len(x)}
+        return loss(v, velocity(x, noise), canvas.unknown), dict(counts)
 
     return step
 

@@ -22,8 +22,8 @@ from minisora.train import critic as critic_stage
 from minisora.train import dit as dit_stage
 from minisora.train import latents
 from minisora.train import vae as vae_stage
-from minisora.train.distributed import join, main_first
 from minisora.train.critic import Critic, Rivals, Terms
+from minisora.train.distributed import join, main_first
 from minisora.train.engine import Step, fit
 from minisora.train.prepare import Ready
 from minisora.zoo.presets import Preset
@@ -34,9 +34,12 @@ TRAINED = "vae.safetensors"
 
 def train_vae(
     preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, run: Run = Run(),
-    side: int | None = None, terms: Terms = Terms(), callback: Callback | None = None,
+    side: int | None = None, terms: Terms = Terms(), rough: float = 0.0, callback: Callback | None = None,
 ) -> VAE:  # fmt: skip
-    """Train the VAE on clips, or on random squares of them with a `side`, and measure its latents."""
+    """Train the VAE on clips, or on random squares of them with a `side`, and measure its latents.
+
+    `rough` is for a VAE whose latents are in use: its encoder stays, and the decoder learns to mend noisy latents.
+    """
     recipe = recipe or preset.recipes["vae"]
     seed_everything(recipe.seed)
     with main_first():
@@ -49,16 +52,21 @@ def train_vae(
     elif vae.components is not None:
         vae_stage.measure_components(vae.components, few)
     vae = vae.to(pick_device(run.device))
+    if rough:
+        if run.init is None:
+            raise MinisoraError("rough latents are for a VAE that has been trained: give its weights with --init")
+        vae_stage.freeze_encoder(vae)
 
-    note = {"vae": repr(preset.vae), "clips": repr(ready), "side": side, "terms": repr(terms)}
+    note = {"vae": repr(preset.vae), "clips": repr(ready), "side": side, "terms": repr(terms), "rough": rough}
     if terms:
         rivals = Rivals(vae, Critic().to(vae.mean.device))
-        step = critic_stage.step_for(terms)
+        step = critic_stage.step_for(terms, rough)
         average = _fit(rivals, loader, step, recipe, out / "vae", run, note, callback).get_submodule("vae")
     else:
-        average = _fit(vae, loader, vae_stage.step, recipe, out / "vae", run, note, callback)
+        average = _fit(vae, loader, partial(vae_stage.step, rough=rough), recipe, out / "vae", run, note, callback)
     assert isinstance(average, VAE)
-    vae_stage.measure_latents(average, few)
+    if not rough:
+        vae_stage.measure_latents(average, few)
     if join().main:
         save_tensors(out / TRAINED, average.state_dict())
     return average

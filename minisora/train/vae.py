@@ -15,17 +15,22 @@ KL = 1e-6
 """Weight of the KL term for each latent number: at 1e-3 reconstruction stopped at 15 dB."""
 
 
-def step(model: nn.Module, clips: Sequence[Clip], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+def step(
+    model: nn.Module, clips: Sequence[Clip], generator: torch.Generator, rough: float = 0.0
+) -> tuple[Tensor, Metrics]:
     """|x - y| + |x - y|² + KL, the mean over all pixels; y is decoded from a sample of the posterior."""
     assert isinstance(model, VAE)
-    loss, metrics, _ = reconstruct(model, clips, generator)
+    loss, metrics, _ = reconstruct(model, clips, generator, rough)
     return loss, metrics
 
 
 def reconstruct(
-    vae: VAE, clips: Sequence[Clip], generator: torch.Generator
+    vae: VAE, clips: Sequence[Clip], generator: torch.Generator, rough: float = 0.0
 ) -> tuple[Tensor, Metrics, list[tuple[Tensor, Tensor]]]:
-    """The loss, what to log of it, and clips with their reconstructions, (x, y) for each size."""
+    """The loss, what to log of it, and clips with their reconstructions, (x, y) for each size.
+
+    With `rough` latents, each clip's are noisy up to that standard deviation, and the decoder learns to mend them.
+    """
     device, pairs = vae.mean.device, []
     error = squared = kl = torch.zeros((), device=device)
     pixels = latents = 0
@@ -34,7 +39,11 @@ def reconstruct(
         mean, log_variance = (part.float() for part in vae.posterior(x))
         log_variance = log_variance.clamp(-20, 10)
         noise = torch.randn(mean.shape, generator=generator).to(device)
-        y = vae.decode(vae.normalise(mean + (log_variance / 2).exp() * noise)).float()
+        z = vae.normalise(mean + (log_variance / 2).exp() * noise)
+        if rough:
+            level = rough * torch.rand(len(z), 1, 1, 1, 1, generator=generator)
+            z = z + (level * torch.randn(z.shape, generator=generator)).to(z)
+        y = vae.decode(z).float()
         pairs.append((x, y))
         error, squared = error + (y - x).abs().sum(), squared + (y - x).square().sum()
         kl = kl + 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
@@ -42,6 +51,12 @@ def reconstruct(
     loss = (error + squared) / pixels + KL * kl / latents
     psnr = -10 * torch.log10(squared.detach() / pixels / 4)
     return loss, {"psnr": psnr, "clips": len(clips)}, pairs
+
+
+def freeze_encoder(vae: VAE) -> None:
+    """Leave only the decoder to learn: a transformer that has been trained on the latents stays right."""
+    for part in (vae.encoder, vae.to_latent):
+        part.requires_grad_(False)
 
 
 def crop(clip: Clip, seed: int, side: int) -> Clip:
