@@ -9,6 +9,7 @@ import torch
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe, Run
 from minisora.data.datasets import WorldClips
+from minisora.generate.sora import Sora
 from minisora.models.dit import DiT
 from minisora.models.text import TextConfig, TextEncoder
 from minisora.models.tokenizer import Tokenizer
@@ -260,3 +261,18 @@ def test_a_decoder_learns_to_mend_rough_latents_and_leaves_the_encoder_alone(tmp
     assert second < 0.9 * first
     with pytest.raises(MinisoraError, match="--init"):
         stages.train_vae(TINY, CLIPS, tmp_path / "third", recipe=recipe, rough=1.0)
+
+
+def test_a_transformer_goes_on_from_a_whole_model(tmp_path: Path) -> None:
+    """On other clips, whose captions would make another tokenizer."""
+    still = Recipe(steps=1, batch=2, rate=1e-12, ema=0.0)
+    stages.train_vae(TINY, CLIPS, tmp_path / "one", recipe=still)
+    vae, learner, tokenizer = stages.train_dit(TINY, CLIPS, tmp_path / "one", recipe=still)
+    model = Sora.assemble("tiny", TINY, vae, learner.dit, learner.text, tokenizer).save(tmp_path / "model")
+
+    others = replace(CLIPS, names=("painter",))
+    vae2, learner2, tokenizer2 = stages.train_dit(TINY, others, tmp_path / "two", recipe=still, run=Run(init=model))
+    assert tokenizer2.encode("a red circle") == tokenizer.encode("a red circle")
+    for old, new in ((vae, vae2), (learner, learner2)):
+        for name, parameter in old.named_parameters():  # a model's folder holds bf16
+            torch.testing.assert_close(new.get_parameter(name), parameter, atol=1e-5, rtol=1e-2)

@@ -58,7 +58,7 @@ class Run:
     resume: bool = False
     """Go on from the newest checkpoint."""
     init: Path | None = None
-    """A file of weights to begin with."""
+    """The folder of a model to begin with; for the VAE alone, a file of weights will do."""
     workers: int = 0
     """Processes that render clips."""
     device: str = "auto"

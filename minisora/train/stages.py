@@ -6,14 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from minisora.core.checkpoint import load_into, save_tensors, sha256
+from minisora.core.checkpoint import load_into, save_tensors
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe, Run
 from minisora.core.runtime import pick_device, seed_everything
 from minisora.data.datasets import Dataset
 from minisora.data.loader import Loader
+from minisora.generate import folder
 from minisora.models.dit import DiT
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import Tokenizer
@@ -26,6 +28,7 @@ from minisora.train.critic import Critic, Rivals, Terms
 from minisora.train.distributed import join, main_first
 from minisora.train.engine import Step, fit
 from minisora.train.prepare import Ready
+from minisora.train.shelf import fingerprint_of_weights
 from minisora.zoo.presets import Preset
 
 Callback = Callable[..., object]
@@ -48,7 +51,7 @@ def train_vae(
     loader = Loader(ready, recipe.batch, recipe.seed, prepare=partial(vae_stage.crop, side=side) if side else None)
     vae = VAE(preset.vae)
     if run.init is not None:
-        load_into(vae, run.init)
+        _take(vae, run.init)
     elif vae.components is not None:
         vae_stage.measure_components(vae.components, few)
     vae = vae.to(pick_device(run.device))
@@ -58,6 +61,7 @@ def train_vae(
         vae_stage.freeze_encoder(vae)
 
     note = {"vae": repr(preset.vae), "clips": repr(ready), "side": side, "terms": repr(terms), "rough": rough}
+    note |= {"init": run.init and fingerprint_of_weights(vae)}
     if terms:
         rivals = Rivals(vae, Critic().to(vae.mean.device))
         step = critic_stage.step_for(terms, rough)
@@ -83,22 +87,24 @@ def train_dit(
     recipe = recipe or preset.recipes["dit"]
     seed_everything(recipe.seed)
     device = pick_device(run.device)
-    vae = trained_vae(preset, out).to(device)
+    begun = None if run.init is None else folder.load(run.init, torch.float32, "cpu")
+    vae = trained_vae(preset, out, begun).to(device)
     with main_first():
         ready = Ready(clips, out / "clips-dit", run.workers)
         shelf = latents.encode(vae, ready, out / "latents")
-    tokenizer = Tokenizer.train((item["caption"] for item in shelf.items), preset.text.vocabulary)
-    text = replace(preset.text, vocabulary=tokenizer.size)
-    learner = dit_stage.Learner(DiT(preset.dit), TextEncoder(text))
-    if run.init is not None:
-        load_into(learner, run.init)
+    if begun is not None:
+        tokenizer, learner = begun.tokenizer, dit_stage.Learner(begun.dit, begun.text)
+    else:
+        tokenizer = Tokenizer.train((item["caption"] for item in shelf.items), preset.text.vocabulary)
+        text = TextEncoder(replace(preset.text, vocabulary=tokenizer.size))
+        learner = dit_stage.Learner(DiT(preset.dit), text)
 
     def told(steps: int, average: nn.Module) -> None:
         if callback is not None:
             callback(steps, vae, average, tokenizer)
 
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
-    note = {"dit": repr(preset.dit), "latents": ready.of}
+    note = {"dit": repr(learner.dit.config), "latents": ready.of, "init": begun and begun.digest}
     step = dit_stage.step_for(tokenizer, preset.vae.compression[0], preset.sampling.shift)
     average = _fit(learner.to(device), loader, step, recipe, out / "dit", run, note, told)
     assert isinstance(average, dit_stage.Learner)
@@ -109,16 +115,27 @@ def _fit(
     model: nn.Module, loader: Loader, step: Step, recipe: Recipe, out: Path, run: Run, note: dict[str, Any],
     callback: Callback | None,
 ) -> nn.Module:  # fmt: skip
-    note = note | {"init": run.init and sha256(run.init)}
     return fit(
         model, loader.batch, step, recipe, out, minutes=run.minutes, resume=run.resume, compile=run.compile,
         tensorboard=run.tensorboard, callback=callback, note=note,
     )  # fmt: skip
 
 
-def trained_vae(preset: Preset, out: Path) -> VAE:
-    if not (out / TRAINED).exists():
+def trained_vae(preset: Preset, out: Path, begun: folder.Stored | None = None) -> VAE:
+    """The VAE in the folder of a run, or the one of the model that the run begins with."""
+    if (out / TRAINED).exists():
+        vae = VAE(preset.vae)
+        load_into(vae, out / TRAINED)
+    elif begun is not None:
+        vae = begun.vae
+    else:
         raise MinisoraError(f"{out} holds no trained VAE: run this command with --stage vae first")
-    vae = VAE(preset.vae)
-    load_into(vae, out / TRAINED)
     return vae.requires_grad_(False).eval()
+
+
+def _take(vae: VAE, init: Path) -> None:
+    """The weights of the VAE in a model's folder, or in a file."""
+    if init.is_dir():
+        vae.load_state_dict(folder.load(init, torch.float32, "cpu").vae.state_dict())
+    else:
+        load_into(vae, init)
