@@ -1,5 +1,7 @@
 """Training a preset: what is prepared once, what each stage minimises, and the whole way from a command to weights."""
 
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from minisora.train.prepare import Ready
 from minisora.train.shelf import Shelf, fill
 from minisora.zoo.presets import preset
 from tests.test_cli import run  # noqa: F401, a fixture
+from tests.test_engine import small_disk
 
 TINY = preset("tiny")
 CLIPS = WorldClips(("shapes", "craft"), 6, sizes=["9x32x32"])
@@ -71,6 +74,20 @@ def test_a_shelf_that_was_not_finished_is_made_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path / "shelf", "this", broken(), 2, "test")
     assert len(fill(tmp_path / "shelf", "this", [{"x": torch.ones(3)}], 1, "test")) == 1
+
+
+SHELF = "import torch; from minisora.train.shelf import fill; fill('%s', '', [{'x': torch.rand(10**5)}], 1, '')"
+
+
+def test_a_shelf_that_does_not_fit_on_the_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    if shutil.which("unshare") is None or small_disk("true", tmp_path / "out").returncode:
+        pytest.skip("no disk can be mounted here")
+    shutil.rmtree(tmp_path / "out-kept")
+    told = small_disk(f"'{sys.executable}' -c \"{SHELF % (tmp_path / 'out' / 'shelf')}\"", tmp_path / "out")
+    last = told.stderr.strip().splitlines()[-1]
+    assert "MinisoraError" in last and "No space left" in last
+    assert not (tmp_path / "out-kept" / "shelf").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

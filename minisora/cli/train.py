@@ -31,9 +31,9 @@ def train(
     from minisora.core.errors import check_choice
     from minisora.core.runtime import ranks
     from minisora.data.datasets import WorldClips
+    from minisora.evaluate.reconstruction import reconstruct
     from minisora.train import stages
     from minisora.train.critic import Terms
-    from minisora.train.vae import psnr
     from minisora.viz.curves import write_curves
     from minisora.worlds import WORLDS
     from minisora.zoo.presets import preset
@@ -48,8 +48,8 @@ def train(
         vae = stages.train_vae(chosen, data, out, recipe=recipe, run=run, side=side, terms=terms, rough=rough)
         if not ranks().main:
             return
-        unseen = replace(data, seed=1, count=60)
-        print(f"{out}: the VAE reconstructs 60 unseen clips at {psnr(vae, unseen):.1f} dB PSNR")
+        for world in dict.fromkeys(data.names):
+            print(reconstruct(vae, world, 10, data.sizes[0], data.fps))
         print(f"curves: {write_curves(out / 'vae', out / 'vae.png').resolve()}")
     else:
         _train_dit(name, chosen, data, out, recipe, run)

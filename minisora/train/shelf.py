@@ -8,14 +8,14 @@ import mmap
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from minisora.core.checkpoint import load_json, save_json
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, writing
 
 Item = dict[str, Any]
 """Tensors, and whatever JSON can hold but objects, by name."""
@@ -63,20 +63,23 @@ def fill(folder: str | Path, fingerprint: str, items: Iterable[Item], count: int
     index: list[Item] = []
     with open(part / "data.bin", "wb") as file:
         for item in tqdm(items, title, total=count, unit="clip", disable=None):
-            index.append({})
-            for name, value in item.items():
-                if isinstance(value, Tensor):
-                    file.write(b"\0" * (-file.tell() % 16))  # torch wants its numbers aligned
-                    kind = str(value.dtype).removeprefix("torch.")
-                    place = {"start": file.tell(), "shape": list(value.shape), "dtype": kind}
-                    file.write(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-                    index[-1][name] = place
-                else:
-                    index[-1][name] = value
+            with writing(part):
+                index.append({name: _put(file, value) for name, value in item.items()})
+                file.flush()
         written = file.tell()
     save_json(part / "index.json", {"fingerprint": fingerprint, "bytes": written, "items": index})
     part.rename(folder)
     return Shelf(folder, fingerprint)
+
+
+def _put(file: BinaryIO, value: object) -> object:
+    """A tensor goes to the file, and where it lies to the index; all else to the index."""
+    if not isinstance(value, Tensor):
+        return value
+    file.write(b"\0" * (-file.tell() % 16))  # torch wants its numbers aligned
+    place = {"start": file.tell(), "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+    file.write(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return place
 
 
 def fingerprint(*parts: object) -> str:

@@ -1,6 +1,6 @@
 """Training the video VAE: clips to latents and back, as near as can be, with latents that stay near a Gaussian."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from einops import repeat
@@ -104,14 +104,3 @@ def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
     mean = total / count
     vae.mean.copy_(mean)
     vae.std.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
-
-
-@torch.no_grad()
-def psnr(vae: VAE, clips: Iterable[Clip]) -> float:
-    """Mean peak signal-to-noise ratio of reconstructed clips, in dB."""
-    values = []
-    for clip in clips:
-        x = clip.pixels().to(vae.mean.device)
-        error = (vae.decode(vae.encode(x)).float().clamp(-1, 1) - x).square().mean() / 4
-        values.append(-10 * torch.log10(error.clamp(min=1e-10)).item())
-    return sum(values) / len(values)
