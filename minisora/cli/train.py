@@ -23,18 +23,17 @@ def train(
     rough: Annotated[
         float, arg(help="For a trained VAE (--init): leave its encoder, and let the decoder mend latents so noisy.")
     ] = 0.0,
+    init: Annotated[
+        Path | None, arg(help="Begin with a model: its folder, a preset that is bundled, or a VAE's file of weights.")
+    ] = None,
     run: Annotated[Run, OmitArgPrefixes] = Run(),
 ) -> None:
     """Train a preset on the toy worlds: first the video VAE, then the transformer on its latents."""
     from dataclasses import replace
 
     from minisora.core.errors import check_choice
-    from minisora.core.runtime import ranks
     from minisora.data.datasets import WorldClips
-    from minisora.evaluate.reconstruction import reconstruct
-    from minisora.train import stages
     from minisora.train.critic import Terms
-    from minisora.viz.curves import write_curves
     from minisora.worlds import WORLDS
     from minisora.zoo.presets import preset
 
@@ -43,25 +42,37 @@ def train(
     changed = {"steps": steps, "batch": batch}
     recipe = replace(chosen.recipes[stage], **{key: value for key, value in changed.items() if value is not None})
     data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
+    how: dict[str, Any] = {"recipe": recipe, "run": run}
     if stage == "vae":
-        terms = Terms(perceptual, adversarial)
-        vae = stages.train_vae(chosen, data, out, recipe=recipe, run=run, side=side, terms=terms, rough=rough)
-        if not ranks().main:
-            return
-        for world in dict.fromkeys(data.names):
-            print(reconstruct(vae, world, 10, data.sizes[0], data.fps))
-        print(f"curves: {write_curves(out / 'vae', out / 'vae.png').resolve()}")
+        how |= {"side": side, "terms": Terms(perceptual, adversarial), "rough": rough}
+        _train_vae(chosen, data, out, init, how)
     else:
-        _train_dit(name, chosen, data, out, recipe, run)
+        _train_dit(name, chosen, data, out, init, how)
 
 
-def _train_dit(name: str, chosen: Any, data: Any, out: Path, recipe: Any, run: Run) -> None:
+def _train_vae(chosen: Any, data: Any, out: Path, init: Path | None, how: dict[str, Any]) -> None:
+    """Train the VAE, and tell how well it reconstructs unseen clips of every world."""
+    from minisora.core.runtime import ranks
+    from minisora.evaluate.reconstruction import reconstruct
+    from minisora.train import stages
+    from minisora.viz.curves import write_curves
+
+    vae = stages.train_vae(chosen, data, out, begun=None if init is None else _vae(init, chosen), **how)
+    if not ranks().main:
+        return
+    for world in dict.fromkeys(data.names):
+        print(reconstruct(vae, world, 10, data.sizes[0], data.fps))
+    print(f"curves: {write_curves(out / 'vae', out / 'vae.png').resolve()}")
+
+
+def _train_dit(name: str, chosen: Any, data: Any, out: Path, init: Path | None, how: dict[str, Any]) -> None:
     """Train the transformer, with sheets of samples on the way, and put a model together that generates."""
     from dataclasses import replace
 
     from minisora.core.runtime import ranks
     from minisora.generate.sora import Sora
     from minisora.train import stages
+    from minisora.train.dit import Learner
     from minisora.viz.curves import write_curves
     from minisora.viz.sheets import write_sheet
 
@@ -75,8 +86,24 @@ def _train_dit(name: str, chosen: Any, data: Any, out: Path, recipe: Any, run: R
         takes = sora(*trained).generate([clip.caption for clip in shown], seed=0, steps=10)
         write_sheet(out / "samples" / f"{steps:06d}.png", takes)
 
-    trained = stages.train_dit(chosen, data, out, recipe=recipe, run=run, callback=samples)
+    if init is not None:
+        model = Sora.from_pretrained(init, device="cpu", dtype="fp32")
+        how |= {"begun": (model.vae, Learner(model.dit, model.text), model.tokenizer)}
+    trained = stages.train_dit(chosen, data, out, **how, callback=samples)
     if not ranks().main:
         return
     print(f"curves: {write_curves(out / 'dit', out / 'dit.png').resolve()}")
     print(f"trained; next: minisora generate PROMPT --preset {sora(*trained).save(out / 'model')}")
+
+
+def _vae(init: Path, chosen: Any) -> Any:
+    """The VAE of a model, or from a file of its weights alone."""
+    from minisora.core.checkpoint import load_into
+    from minisora.generate.sora import Sora
+    from minisora.models.vae import VAE
+
+    if init.suffix != ".safetensors":
+        return Sora.from_pretrained(init, device="cpu", dtype="fp32").vae
+    vae = VAE(chosen.vae)
+    load_into(vae, init)
+    return vae

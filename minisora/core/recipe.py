@@ -1,7 +1,6 @@
 """Training recipes: how long, how fast and how carefully a model is trained. A preset names one for each stage."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from minisora.core.errors import MinisoraError
 
@@ -57,8 +56,6 @@ class Run:
     """Stop after so many; the learning rate falls in time."""
     resume: bool = False
     """Go on from the newest checkpoint."""
-    init: Path | None = None
-    """The folder of a model to begin with; for the VAE alone, a file of weights will do."""
     workers: int = 0
     """Processes that render clips."""
     device: str = "auto"

@@ -7,7 +7,7 @@ A turn's noise follows from its number and not from who takes it, so two ranks m
 """
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -59,10 +59,10 @@ def agree(*values: float) -> list[float]:
     return largest.tolist()
 
 
-def add_up(sums: dict[str, float]) -> dict[str, float]:
+def add_up(sums: Mapping[str, float]) -> dict[str, float]:
     """The sums over all ranks; each has the same names."""
     if not dist.is_initialized():
-        return sums
+        return dict(sums)
     total = torch.tensor(list(sums.values()), dtype=torch.float64)
     dist.all_reduce(total)
     return dict(zip(sums, total.tolist(), strict=True))

@@ -64,16 +64,9 @@ def fit(
     at, compute = state.at, compiled(model) if compile else model
     start = time.monotonic() - at.seconds
 
-    log = Log(out, at.step, tensorboard) if rank.main else Silence()
-    with heard() as asked, compiler_errors(), log:
+    with heard() as asked, compiler_errors(), Log(out, at.step, tensorboard) if rank.main else Silence() as log:
         while (place := position(at, recipe, minutes)) < recipe.steps:
-            metrics = gradient(compute, batch(at.step), step, recipe, at.step, dtype)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip).item()
-            scale = min(recipe.scale(at.step), recipe.scale(place))
-            if finite := math.isfinite(metrics["loss"]) and math.isfinite(norm):
-                state.update(scale, recipe.ema)
-            model.zero_grad()
-            record = {"step": at.step, **metrics, "norm": norm, "scale": scale}
+            record, finite = advance(state, compute, batch(at.step), step, recipe, place, dtype)
             seconds, stopping = distributed.agree(time.monotonic() - start, asked.is_set())
             at.count(finite, seconds)
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
@@ -92,6 +85,21 @@ def fit(
         save_json(out / "run.json", terms | asdict(at) | {"last": log.last, "machine": machine.describe()})
     distributed.wait()
     return state.average
+
+
+def advance(
+    state: State, compute: nn.Module, batch: Any, step: Step, recipe: Recipe, place: int, dtype: torch.dtype
+) -> tuple[dict[str, Any], bool]:
+    """One step, and what to log of it. If anything in it is not finite, all stays as it was."""
+    number = state.at.step
+    metrics = gradient(compute, batch, step, recipe, number, dtype)
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip).item()
+    scale = min(recipe.scale(number), recipe.scale(place))
+    finite = math.isfinite(metrics["loss"]) and math.isfinite(norm)
+    if finite:
+        state.update(scale, recipe.ema)
+    state.model.zero_grad()
+    return {"step": number, **metrics, "norm": norm, "scale": scale}, finite
 
 
 def position(at: Counters, recipe: Recipe, minutes: float | None) -> int:
@@ -124,8 +132,9 @@ def gradient(
                 means[name] = means.get(name, 0.0) + weight * value
 
     distributed.add_up_gradients(model)
-    sums = distributed.add_up({"weights": weights} | {name: float(value) for name, value in means.items()})
-    counts = {name: int(total) for name, total in distributed.add_up(dict(counts)).items() if name != "weight"}
+    totals = {name: float(value) for name, value in means.items()}
+    sums = distributed.add_up({"weights": float(weights)} | totals)
+    counts = {name: int(total) for name, total in distributed.add_up(counts).items() if name != "weight"}
     weights = sums.pop("weights") or math.nan  # a mean of nothing
     for parameter in model.parameters():
         if parameter.grad is not None:
