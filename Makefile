@@ -16,7 +16,7 @@ CORE := $(VENV)/.installed-core
 DEV  := $(VENV)/.installed-dev
 PARITY := $(VENV)/.installed-parity
 
-.PHONY: help demo test test-all parity lint types lab data check-data clean
+.PHONY: help demo test test-all parity lint types lab notebooks check data check-data clean
 .DEFAULT_GOAL := help
 
 help:  ## what each command does
@@ -44,6 +44,12 @@ types: $(DEV)  ## pyright, basic mode
 
 lab: $(CORE)  ## open the course in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+notebooks: $(DEV)  ## run every notebook from a clean kernel, store its outputs and measure it
+	$(BIN)/minisora course run
+
+check: $(DEV)  ## what drifted between notebooks and package, in seconds
+	$(BIN)/minisora course check
 
 data: $(CORE)  ## remake the bundled samples of every world
 	$(BIN)/minisora data make

@@ -7,7 +7,7 @@ import sys
 
 import tyro
 
-from minisora.cli import data, evaluate
+from minisora.cli import course, data, evaluate
 from minisora.cli.generate import generate
 from minisora.cli.info import info
 from minisora.cli.train import train
@@ -17,6 +17,7 @@ app = tyro.extras.SubcommandApp()
 for command in (info, train, generate):
     app.command(command)
 app.command(data.app, name="data", help="The toy worlds and the bundled samples: make, show, check.")
+app.command(course.app, name="course", help="The notebooks: sync, check, run; and status, how far you have come.")
 app.command(evaluate.app, name="evaluate", help="What a model can do, in numbers: fidelity, reconstruction.")
 
 

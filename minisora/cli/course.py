@@ -1,0 +1,73 @@
+"""minisora course: the notebooks, held against the package, run and measured; and how far a learner has come."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from minisora.core.errors import MinisoraError
+
+app = tyro.extras.SubcommandApp()
+Folder = Annotated[Path, arg(help="Where the notebooks are.")]
+Numbers = Annotated[Positional[tuple[str, ...]], arg(metavar="NN", help="Notebooks such as 02; all if none is named.")]
+
+
+@app.command
+def sync(numbers: Numbers = (), folder: Folder = Path("notebooks")) -> None:
+    """Write the package's words into the cells that build it, and make texts and notebooks agree."""
+    from minisora.course.cells import pairs
+    from minisora.course.cells import sync as sync_pair
+
+    changed = [change for pair in pairs(folder, numbers) for change in sync_pair(pair)]
+    print("\n".join(changed) or "nothing to change")
+
+
+@app.command
+def check(numbers: Numbers = (), folder: Folder = Path("notebooks")) -> None:
+    """Find everything that drifted, is missing or was forgotten, in seconds."""
+    from minisora.course.cells import pairs
+    from minisora.course.check import Course
+
+    course, chosen = Course(), pairs(folder)
+    problems = [
+        problem
+        for pair in chosen
+        for problem in list(course.problems(pair))  # all are read, since each has to know what came before
+        if not numbers or pair.number in numbers
+    ]
+    if problems:
+        raise MinisoraError("\n".join([f"{len(problems)} problems in the notebooks", *problems]))
+    print(f"{len(chosen)} notebooks: nothing drifted, nothing is missing")
+
+
+@app.command
+def run(
+    numbers: Numbers = (),
+    folder: Folder = Path("notebooks"),
+    profile: Annotated[str, arg(help="fast: two cores, outputs are stored. full: a GPU, nothing is stored.")] = "fast",
+) -> None:
+    """Run notebooks from a clean kernel, store their outputs and measure them."""
+    from minisora.course.cells import pairs
+    from minisora.course.run import run as run_pair
+
+    for pair in pairs(folder, numbers):
+        print(f"{pair.text.stem:<28}", end="", flush=True)
+        print(str(run_pair(pair, profile)).removeprefix("**Measured** · "))
+
+
+@app.command
+def status(folder: Folder = Path("notebooks")) -> None:
+    """Which exercises pass, and which are still to do."""
+    from minisora.course.cells import code_cells, pairs, tag_of
+    from minisora.course.exercises import PASSED, PROGRESS, TO_DO, progress
+
+    results, passed, total = progress(folder / PROGRESS), 0, 0
+    for pair in pairs(folder):
+        names = [tag_of(cell).name for _, cell in code_cells(pair.read()) if tag_of(cell).kind == "exercise"]
+        done = [name for name in names if results.get(name) == PASSED]
+        passed, total = passed + len(done), total + len(names)
+        print(f"{pair.text.stem:<28} {len(done)} of {len(names)}")
+        for name in names:
+            print(f"  {name:<8} {results.get(name, TO_DO)}")
+    print(f"{passed} of {total} exercises pass")

@@ -1,0 +1,1 @@
+"""Floor 9, the course: notebooks that build the package, held against it word for word."""

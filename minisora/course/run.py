@@ -1,0 +1,86 @@
+"""Running notebooks from a clean kernel, within a budget, and writing what was measured into their headers."""
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import nbformat
+
+from minisora.core.errors import MinisoraError, one_line
+from minisora.course.cells import Pair, code_cells, tag_of, write
+from minisora.course.check import MEASURED
+
+SECONDS, GIB = 180.0, 4.0  # the most that a notebook may take
+PROBE = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+WORDS, LINES = 180, 12  # read in a minute: words of text, lines of code
+
+
+@dataclass(frozen=True)
+class Measured:
+    seconds: float
+    gib: float
+    minutes: int  # of reading
+
+    def __str__(self) -> str:
+        return (
+            f"**Measured** · runs in {self.seconds:.0f} s on two CPU cores · needs {self.gib:.1f} GiB · "
+            f"reads in about {self.minutes} minutes"
+        )
+
+
+def run(pair: Pair, profile: str = "fast") -> Measured:
+    """Execute a notebook from a clean kernel and store its outputs. One that fails or takes too much is an error.
+
+    With another profile its parameters are changed, and nothing is stored.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    notebook = pair.read()
+    set_profile(notebook, profile)
+    notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
+    limit = int(SECONDS) if profile == "fast" else None
+    client = NotebookClient(notebook, timeout=limit, resources={"metadata": {"path": str(pair.notebook.parent)}})
+    begin = time.monotonic()
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise MinisoraError(f"{pair.text.stem} fails: {error.ename}: {one_line(ValueError(error.evalue))}") from error
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise MinisoraError(f"{pair.text.stem} does not end: {one_line(error)}") from error
+    seconds = time.monotonic() - begin
+    measured = Measured(seconds, float(notebook.cells.pop().outputs[0].text) / 2**20, reading(notebook))
+    if profile == "fast":
+        if measured.seconds > SECONDS or measured.gib > GIB:
+            raise MinisoraError(f"{pair.text.stem} takes {seconds:.0f} s and {measured.gib:.1f} GiB: "
+                                f"{SECONDS:.0f} and {GIB:.0f} are the most")  # fmt: skip
+        keep(pair, notebook, measured)
+    return measured
+
+
+def keep(pair: Pair, notebook: Any, measured: Measured) -> None:
+    """Store outputs, and the measure in the header of text and notebook."""
+    for cell in notebook.cells:
+        if tag_of(cell).kind == "header":
+            cell.source = MEASURED.sub(str(measured), cell.source)
+    write(pair, notebook)
+    text = pair.text.read_text(encoding="utf-8")
+    pattern = re.compile(r"^# " + MEASURED.pattern.removeprefix("^"), re.MULTILINE)
+    pair.text.write_text(pattern.sub(f"# {measured}", text), encoding="utf-8")
+
+
+def set_profile(notebook: Any, profile: str) -> None:
+    """Change PROFILE in the cell that is tagged parameters."""
+    if profile not in ("fast", "full"):
+        raise MinisoraError(f"unknown profile {profile!r}: fast runs on two cores in minutes, full is for a GPU")
+    for _, cell in code_cells(notebook):
+        if tag_of(cell).kind == "parameters":
+            cell.source = re.sub(r'PROFILE = "\w+"', f'PROFILE = "{profile}"', cell.source)
+
+
+def reading(notebook: Any) -> int:
+    """Minutes to read a notebook: its words, and its code more slowly."""
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    lines = sum(len(cell.source.splitlines()) for _, cell in code_cells(notebook))
+    return max(1, round(words / WORDS + lines / LINES))

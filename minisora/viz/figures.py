@@ -1,0 +1,41 @@
+"""Figures for notebooks that also speak to those who cannot see them."""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from minisora.core.errors import MinisoraError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a picture with alt text, when it is the last line of a notebook's cell."""
+
+    png: bytes
+    alt: str
+
+    def _repr_html_(self) -> str:
+        alt = html.escape(self.alt, quote=True)
+        content = base64.b64encode(self.png).decode()
+        return f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{content}">'
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def __repr__(self) -> str:
+        return self.alt
+
+
+def picture(figure: Figure, alt: str) -> Picture:
+    """Draw a figure, close it, and say in words what it shows."""
+    import matplotlib.pyplot as plt
+
+    if not alt.strip():
+        raise MinisoraError("a picture needs alt text: say in a sentence what one should see")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return Picture(buffer.getvalue(), alt.strip())
