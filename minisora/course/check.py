@@ -54,7 +54,7 @@ class Course:
 
 def _built(kind: str, name: str, text: str) -> str | None:
     """What a cell builds: the name in its tag, or the class that begins with the method in its tag."""
-    if kind == "method" and text.startswith(("class ", "@")):
+    if kind == "method" and re.match(r"(@.*\n)*class ", text):
         return name.rsplit(".", 1)[0]
     return name if kind == "source" else None
 
@@ -118,9 +118,10 @@ def _outputs(pair: Pair, notebook: Any) -> Iterator[str]:
     if [(c.cell_type, c.source) for c in kept.cells] != [(c.cell_type, c.source) for c in notebook.cells]:
         yield "text and notebook differ: `minisora course sync`"
         return
+    idle = [place for place, cell in code_cells(kept) if cell.source.strip() and not cell.get("execution_count")]
+    if idle:
+        yield f"cell {idle[0]} was not run, nor {len(idle) - 1} others: `minisora course run {pair.number}`"
     for place, cell in code_cells(kept):
-        if cell.source.strip() and not cell.get("execution_count"):
-            yield f"cell {place} was not run: `minisora course run {pair.number}`"
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 yield f"cell {place} ends in {output.ename}"

@@ -1,6 +1,7 @@
 """Running notebooks from a clean kernel, within a budget, and writing what was measured into their headers."""
 
 import re
+import subprocess
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ def run(pair: Pair, profile: str = "fast") -> Measured:
     client = NotebookClient(notebook, timeout=limit, resources={"metadata": {"path": str(pair.notebook.parent)}})
     begin = time.monotonic()
     try:
-        client.execute()
+        client.execute(stderr=subprocess.DEVNULL)  # kernels talk about their sockets
     except CellExecutionError as error:
         raise MinisoraError(f"{pair.text.stem} fails: {error.ename}: {one_line(ValueError(error.evalue))}") from error
     except (CellTimeoutError, DeadKernelError) as error:

@@ -1,0 +1,22 @@
+"""Interactive figures: a picture that is drawn anew whenever a control is moved."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+
+def explore(draw: Callable[..., bytes], width: int = 0, **controls: Any) -> widgets.VBox:
+    """`draw(**values)` gives the picture, as the bytes of a PNG; `controls` are widgets, by the names of its arguments."""
+    image = widgets.Image(format="png", value=b"", layout={"width": f"{width}px"} if width else {})
+    image.add_class("minisora-explore")
+
+    def redraw(change: object = None) -> None:
+        image.value = draw(**{name: control.value for name, control in controls.items()})
+
+    for control in controls.values():
+        if hasattr(control, "continuous_update"):
+            control.continuous_update = False  # when it is let go: a picture may take a moment
+        control.observe(redraw, "value")
+    redraw()
+    return widgets.VBox([*controls.values(), image])
