@@ -7,7 +7,7 @@ import ipywidgets as widgets
 
 
 def explore(draw: Callable[..., bytes], width: int = 0, **controls: Any) -> widgets.VBox:
-    """`draw(**values)` gives the picture, as the bytes of a PNG; `controls` are widgets, by the names of its arguments."""
+    """`draw(**values)` gives the picture as the bytes of a PNG; `controls` are widgets, named as its arguments are."""
     image = widgets.Image(format="png", value=b"", layout={"width": f"{width}px"} if width else {})
     image.add_class("minisora-explore")
 
