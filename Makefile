@@ -23,7 +23,7 @@ help:  ## what each command does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(CORE)  ## a prompt to a video file: make demo PROMPT="a small blue star rises on a black background"
-	@$(BIN)/minisora data show --prompt "$(PROMPT)" --out out/demo.mp4
+	@$(BIN)/minisora generate "$(PROMPT)" --out out/demo.mp4
 	@echo "Next: 'make lab' opens the course in JupyterLab."
 
 test: $(DEV)  ## the quick tests, under five minutes on two cores

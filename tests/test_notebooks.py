@@ -1,24 +1,38 @@
-"""Every notebook runs from top to bottom, and is kept with its outputs."""
+"""Every notebook runs from top to bottom, is kept as it should be, and its exercises can be solved."""
 
+import json
 from pathlib import Path
 
-import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+from minisora.course.cells import Pair, code_cells, pairs, tag_of
+from minisora.course.check import Course
+from minisora.course.exercises import PASSED, PROGRESS
+
+PAIRS = pairs(Path(__file__).parents[1] / "notebooks")
+every = pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.text.stem)
+
+
+def test_nothing_drifted_and_nothing_is_missing() -> None:
+    course = Course()
+    assert PAIRS and [problem for pair in PAIRS for problem in course.problems(pair)] == []
+
+
+@every
+def test_an_unsolved_exercise_is_still_to_do(pair: Pair) -> None:
+    checks = [cell for _, cell in code_cells(pair.with_outputs()) if tag_of(cell).kind == "check"]
+    assert checks and all("⬜" in cell.outputs[-1].text for cell in checks)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path: Path):
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(path.parent)}}).execute()
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_kept_with_its_outputs_and_without_errors(path: Path):
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    assert NOTEBOOKS and any(cell.outputs for cell in cells)
-    assert all(cell.execution_count for cell in cells)
-    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+@every
+def test_a_notebook_runs_and_its_solutions_pass_their_checks(pair: Pair, tmp_path: Path) -> None:
+    """From a clean kernel, with each solution in the place of its exercise."""
+    notebook = pair.read()
+    cells = {(tag_of(cell).kind, tag_of(cell).name): cell for _, cell in code_cells(notebook)}
+    names = [name for kind, name in cells if kind == "exercise"]
+    for name in names:
+        cells["exercise", name].source = cells["solution", name].source
+    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert json.loads((tmp_path / PROGRESS).read_text()) == dict.fromkeys(sorted(names), PASSED)
