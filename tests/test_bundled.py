@@ -51,7 +51,7 @@ def test_the_same_seed_makes_the_same_frames_and_threads_change_next_to_nothing(
 def test_it_shows_what_prompts_ask_for(models: dict[str, Sora], name: str) -> None:
     """A few prompts of scenes that nothing was trained on; the tables in data/checkpoints ask many more."""
     sora = models[name]
-    settings = settle(sora.preset)
+    settings = settle(sora.preset, None)
     measured = measure(Plan("shapes", 16, 1), clips_of(sora, settings), settings.size, settings.fps)
     rows = measured.rows()
     assert rows["mean claim"].made.value > rows["mean claim"].chance.value + 0.2  # type: ignore[union-attr]

@@ -47,7 +47,7 @@ use_style()
 # ## Your own words
 #
 # Type, and press Enter. The model knows the words of its toy worlds: small and large things (circle, square, triangle,
-# star, heart, ring) of ten colors that move about on backgrounds of eight, drawn flat, as a sketch, in neon, or on old film.
+# star, heart, ring) of eight colors that move about on six backgrounds, drawn flat, as a sketch, in neon, or on old film.
 # Another seed is another roll of the dice.
 
 # %%
@@ -118,7 +118,7 @@ picture(road(generating), "From a prompt to a video in seven boxes, each with th
 seen = []
 begin = time.perf_counter()
 made = sora.generate(
-    "a large blue heart bounces up and down on a yellow background", seed=3, callback=lambda step, t, clips: seen.append((step, float(t), clips)),
+    "a large blue heart bobs up and down on a cream background", seed=3, callback=lambda step, t, clips: seen.append((step, float(t), clips)),
 )[0]
 seconds = time.perf_counter() - begin
 print(f"{len(seen)} steps, {seconds:.1f} seconds, {made.size}")
