@@ -33,7 +33,7 @@ def check(numbers: Numbers = (), folder: Folder = Path("notebooks")) -> None:
     problems = [
         problem
         for pair in chosen
-        for problem in list(course.problems(pair))  # all are read, since each has to know what came before
+        for problem in course.problems(pair)  # all are read, since each has to know what came before
         if not numbers or pair.number in numbers
     ]
     if problems:

@@ -6,7 +6,6 @@
 A cell with such a check never stops a notebook: it says what is still to do, or what is not right yet.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,5 +48,5 @@ def progress(file: Path | None = None) -> dict[str, str]:
         return {}
     try:
         return {str(name): str(result) for name, result in load_json(file).items()}
-    except (MinisoraError, AttributeError, json.JSONDecodeError):
+    except (MinisoraError, AttributeError):
         return {}  # somebody edited it: what counts can be tried again

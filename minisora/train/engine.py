@@ -132,14 +132,14 @@ def gradient(
                 means[name] = means.get(name, 0.0) + weight * value
 
     distributed.add_up_gradients(model)
-    totals = {name: float(value) for name, value in means.items()}
-    sums = distributed.add_up({"weights": float(weights)} | totals)
-    counts = {name: int(total) for name, total in distributed.add_up(counts).items() if name != "weight"}
-    weights = sums.pop("weights") or math.nan  # a mean of nothing
+    own = {"weights": weights} | means | counts
+    totals = distributed.add_up({name: float(value) for name, value in own.items()})
+    weights = totals["weights"] or math.nan  # a mean of nothing
     for parameter in model.parameters():
         if parameter.grad is not None:
             parameter.grad /= weights
-    return {name: total / weights for name, total in sums.items()} | counts
+    whole = {name: int(totals[name]) for name in counts if name != "weight"}
+    return {name: totals[name] / weights for name in means} | whole
 
 
 def parts(batch: Any, count: int) -> Iterator[Any]:

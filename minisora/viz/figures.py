@@ -1,6 +1,5 @@
 """Figures for notebooks that also speak to those who cannot see them."""
 
-import base64
 import html
 import io
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from minisora.core.errors import MinisoraError
+from minisora.viz.player import data_url
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,7 @@ class Picture:
 
     def _repr_html_(self) -> str:
         alt = html.escape(self.alt, quote=True)
-        content = base64.b64encode(self.png).decode()
-        return f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{content}">'
+        return f'<img alt="{alt}" style="max-width:100%" src="{data_url(self.png, "image/png")}">'
 
     def _repr_png_(self) -> bytes:
         return self.png

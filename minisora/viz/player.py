@@ -51,15 +51,16 @@ def describe(clip: Clip) -> str:
 def _figure(clip: Clip, width: int) -> str:
     alt, caption = html.escape(describe(clip), quote=True), html.escape(clip.caption)
     look = f"width:{width}px;image-rendering:pixelated;border-radius:6px"
-    still = f'<img alt="{alt}" style="{look}" src="{_data(png(strip(clip)), "image/png")}">'
+    still = f'<img alt="{alt}" style="{look}" src="{data_url(png(strip(clip)), "image/png")}">'
     video = (
         f'<video controls loop autoplay muted playsinline preload="auto" aria-label="{alt}" title="{alt}" '
-        f'style="{look}"><source type="video/mp4" src="{_data(encode_mp4(clip), "video/mp4")}">{still}</video>'
+        f'style="{look}"><source type="video/mp4" src="{data_url(encode_mp4(clip), "video/mp4")}">{still}</video>'
     )
     picture = still if len(clip.frames) == 1 else video
     style = f"margin:0;max-width:{width}px;font-size:0.85em;line-height:1.3"
     return f'<figure style="{style}">{picture}<figcaption>{caption}</figcaption></figure>'
 
 
-def _data(content: bytes, kind: str) -> str:
+def data_url(content: bytes, kind: str) -> str:
+    """A file as an address that holds all of it, for pages that have to work by themselves."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
