@@ -112,6 +112,17 @@ def test_training_does_not_depend_on_the_order_of_captions() -> None:
     assert Tokenizer.train(iter(texts), 512).pairs == TRAINED.pairs
 
 
+def test_more_words_can_be_learned_later() -> None:
+    """The pairs of before keep their ids. Of the same captions, stopping and going on is not stopping at all."""
+    texts = captions(range(60))
+    half = Tokenizer.train(texts, 400)
+    assert Tokenizer.train(texts, 512, begun=half).pairs == TRAINED.pairs
+    shapes = Tokenizer.train((world("shapes").caption(world("shapes").sample(seed)) for seed in range(60)), 350)
+    more = Tokenizer.train(texts, 512, begun=shapes)
+    assert list(more.pairs)[: len(shapes.pairs)] == list(shapes.pairs) and more.size == 512
+    assert Tokenizer.train(texts, 300, begun=shapes).pairs == shapes.pairs, "nothing is ever forgotten"
+
+
 def test_a_learned_pair_stays_within_one_word() -> None:
     for piece in TRAINED.bytes[FIRST_PAIR:]:
         assert re.fullmatch(r" ?[\w]+|[^\w\s]+", piece.decode())
@@ -259,6 +270,20 @@ def test_a_batch_is_its_prompts_one_by_one() -> None:
     for name in one:
         assert one[name].abs().max() > 0 and distance(one[name], other[name]) < 1e-6, name
     assert not one["embedding.weight"][PAD].any(), "padding learns nothing"
+
+
+def test_an_encoder_makes_room_for_new_ids() -> None:
+    """What it said of the old ones it still says, exactly, and the new ones have rows of the usual size."""
+    encoder = TextEncoder(SMALL)
+    before = encoder(PROMPTS)
+    encoder.grow(140)
+    assert encoder.config.vocabulary == encoder.embedding.num_embeddings == 140
+    assert all(torch.equal(old, new) for old, new in zip(before, encoder(PROMPTS), strict=True))
+    assert 0.8 < encoder.embedding.weight[40:].std() < 1.2
+    encoder([[139, 1]])[0].sum().backward()
+    assert encoder.embedding.weight.grad[139].abs().sum() > 0
+    encoder.grow(50)
+    assert encoder.config.vocabulary == 140, "it never shrinks"
 
 
 def test_no_prompts_and_the_empty_text() -> None:

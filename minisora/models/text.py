@@ -5,7 +5,7 @@ from scratch together with the toy video model; the config of UMT5-XXL holds the
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from einops import rearrange
@@ -57,6 +57,13 @@ class TextEncoder(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, config.width)  # N(0, 1), T5's init and torch's default
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.width, config.eps)
+
+    def grow(self, vocabulary: int) -> None:
+        """Room for ids that a tokenizer has learnt since; the old ones keep their meaning."""
+        old = self.embedding.weight
+        new = torch.randn(max(0, vocabulary - len(old)), old.shape[1]).to(old)
+        self.embedding = nn.Embedding.from_pretrained(torch.cat([old.detach(), new]), freeze=not old.requires_grad)
+        self.config = replace(self.config, vocabulary=len(old) + len(new))
 
     def forward(self, prompts: list[list[int]]) -> list[Tensor]:
         for prompt in prompts:

@@ -41,16 +41,17 @@ class Tokenizer:
         self._words: dict[str, list[int]] = {}
 
     @classmethod
-    def train(cls, captions: Iterable[str], size: int) -> "Tokenizer":
-        """Learn pairs until there are `size` ids, or until no pair is seen twice.
+    def train(cls, captions: Iterable[str], size: int, begun: "Tokenizer | None" = None) -> "Tokenizer":
+        """Learn pairs until there are `size` ids, or until no pair is seen twice; those of one that is `begun` stay.
 
         The most frequent pair comes first, and among equals the one with the smallest ids, so that neither the order
         of the captions nor that of a dictionary plays a part.
         """
         if size < FIRST_PAIR:
             raise MinisoraError(f"a vocabulary of {size} cannot hold every byte: it takes {FIRST_PAIR} ids or more")
+        begun = begun or cls()
         words = Counter(word for caption in captions for word in WORD.findall(caption))
-        spelled = [_bytes(word) for word in words]
+        spelled = [begun._encode(word) for word in words]
         times = list(words.values())
         seen: Counter[Pair] = Counter()  # how often each pair of neighbors occurs
         where: defaultdict[Pair, set[int]] = defaultdict(set)  # the words that it occurs, or has occurred, in
@@ -62,7 +63,7 @@ class Tokenizer:
 
         for word in range(len(spelled)):
             count(word, +1)
-        pairs: list[Pair] = []
+        pairs = list(begun.pairs)
         while FIRST_PAIR + len(pairs) < size and seen:
             best = max(seen, key=lambda pair: (seen[pair], -pair[0], -pair[1]))
             if seen[best] < 2:

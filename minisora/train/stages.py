@@ -23,7 +23,7 @@ from minisora.train import dit as dit_stage
 from minisora.train import latents
 from minisora.train import vae as vae_stage
 from minisora.train.critic import Critic, Rivals, Terms
-from minisora.train.distributed import join, main_first
+from minisora.train.distributed import join, main_first, wait
 from minisora.train.engine import Step, fit
 from minisora.train.prepare import Ready
 from minisora.train.shelf import fingerprint_of_weights
@@ -71,6 +71,7 @@ def train_vae(
         vae_stage.measure_latents(average, few)
     if join().main:
         save_tensors(out / TRAINED, average.state_dict())
+    wait()
     return average
 
 
@@ -80,7 +81,7 @@ def train_dit(
 ) -> Trained:  # fmt: skip
     """Encode the clips with the trained VAE, and train transformer and text encoder on their latents.
 
-    All three go on from what is `begun`; a VAE in `out` takes the place of its VAE.
+    All three go on from what is `begun`; a VAE in `out` takes the place of its VAE, and new words join its vocabulary.
     `callback(steps, vae, learner, tokenizer)` comes with every checkpoint.
     """
     recipe = recipe or preset.recipes["dit"]
@@ -90,10 +91,13 @@ def train_dit(
     with main_first():
         ready = Ready(clips, out / "clips-dit", run.workers)
         shelf = latents.encode(vae, ready, out / "latents")
+    captions = (item["caption"] for item in shelf.items)
+    tokenizer = Tokenizer.train(captions, preset.text.vocabulary, begun and begun[2])
+    note = {"latents": ready.of, "begun": begun and fingerprint_of_weights(begun[1])}
     if begun is not None:
-        _, learner, tokenizer = begun
+        learner = begun[1]
+        learner.text.grow(tokenizer.size)
     else:
-        tokenizer = Tokenizer.train((item["caption"] for item in shelf.items), preset.text.vocabulary)
         text = TextEncoder(replace(preset.text, vocabulary=tokenizer.size))
         learner = dit_stage.Learner(DiT(preset.dit), text)
 
@@ -102,7 +106,7 @@ def train_dit(
             callback(steps, vae, average, tokenizer)
 
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
-    note = {"dit": repr(learner.dit.config), "latents": ready.of, "begun": begun and fingerprint_of_weights(learner)}
+    note["dit"] = repr(learner.dit.config)
     step = dit_stage.step_for(tokenizer, preset.vae.compression[0], preset.sampling.shift)
     average = _fit(learner.to(device).requires_grad_(True), loader, step, recipe, out / "dit", run, note, told)
     assert isinstance(average, dit_stage.Learner)
