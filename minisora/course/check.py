@@ -14,7 +14,7 @@ LONGEST = 45  # lines in a cell
 EXERCISES = 3  # in a notebook, at least
 FIGURE = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 MEASURED = re.compile(r"^\*\*Measured\*\* .*$", re.MULTILINE)
-ASKED = re.compile(r"Exercise (\d\d\.\d+).*?(\d+) minutes.*?(easy|medium|hard)", re.IGNORECASE | re.DOTALL)
+ASKED = re.compile(r"^#+ Exercise (\d\d\.\d+) · (\d+) minutes · (easy|medium|hard)$", re.MULTILINE)
 
 
 @dataclass
