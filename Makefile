@@ -15,8 +15,9 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE := $(VENV)/.installed-core
 DEV  := $(VENV)/.installed-dev
 PARITY := $(VENV)/.installed-parity
+BROWSER := $(VENV)/.installed-browser
 
-.PHONY: help demo test test-all parity lint types lab notebooks check data check-data clean
+.PHONY: help demo test test-all parity lint types lab notebooks check browser data check-data clean
 .DEFAULT_GOAL := help
 
 help:  ## what each command does
@@ -43,13 +44,16 @@ types: $(DEV)  ## pyright, basic mode
 	$(BIN)/pyright
 
 lab: $(CORE)  ## open the course in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks/00_welcome.ipynb
 
 notebooks: $(DEV)  ## run every notebook from a clean kernel, store its outputs and measure it
 	$(BIN)/minisora course run
 
 check: $(DEV)  ## what drifted between notebooks and package, in seconds
 	$(BIN)/minisora course check
+
+browser: $(BROWSER)  ## move the notebooks' interactive figures in a real browser (needs Chromium: apt-get install chromium)
+	$(BIN)/python -m pytest -rs tests/test_browser.py
 
 data: $(CORE)  ## remake the bundled samples of every world
 	$(BIN)/minisora data make
@@ -73,6 +77,10 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(CORE)
 	@$(PIP) --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(BROWSER): $(DEV)
+	@$(PIP) --constraint constraints.txt --editable ".[browser]"
 	@touch $@
 
 $(PARITY): $(DEV)

@@ -9,14 +9,18 @@ from nbclient import NotebookClient
 from minisora.course.cells import Pair, code_cells, pairs, tag_of
 from minisora.course.check import Course
 from minisora.course.exercises import PASSED, PROGRESS
+from minisora.course.syllabus import EXCUSED, MODULES
 
 PAIRS = pairs(Path(__file__).parents[1] / "notebooks")
 every = pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.text.stem)
 
 
 def test_nothing_drifted_and_nothing_is_missing() -> None:
+    """And every public name of the syllabus is taught, or excused; no excuse is idle."""
     course = Course()
     assert PAIRS and [problem for pair in PAIRS for problem in course.problems(pair)] == []
+    assert list(course.untaught(MODULES, EXCUSED)) == []
+    assert next(course.untaught(MODULES, {})).endswith("is taught nowhere")
 
 
 @every

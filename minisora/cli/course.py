@@ -28,6 +28,7 @@ def check(numbers: Numbers = (), folder: Folder = Path("notebooks")) -> None:
     """Find everything that drifted, is missing or was forgotten, in seconds."""
     from minisora.course.cells import pairs
     from minisora.course.check import Course
+    from minisora.course.syllabus import EXCUSED, MODULES
 
     course, chosen = Course(), pairs(folder)
     problems = [
@@ -36,6 +37,8 @@ def check(numbers: Numbers = (), folder: Folder = Path("notebooks")) -> None:
         for problem in course.problems(pair)  # all are read, since each has to know what came before
         if not numbers or pair.number in numbers
     ]
+    if not numbers:
+        problems += course.untaught(MODULES, EXCUSED)
     if problems:
         raise MinisoraError("\n".join([f"{len(problems)} problems in the notebooks", *problems]))
     print(f"{len(chosen)} notebooks: nothing drifted, nothing is missing")

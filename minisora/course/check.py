@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class Course:
                 if f"{module}.{name}" in here:
                     yield f"cell {place} imports {name}, which cell {here[f'{module}.{name}']} builds"
 
-    def untaught(self, modules: list[str], excused: dict[str, str]) -> Iterator[str]:
+    def untaught(self, modules: Iterable[str], excused: Mapping[str, str]) -> Iterator[str]:
         """Public names of modules that no notebook builds and nobody excused, and excuses that nothing needs."""
         names = [f"{module}.{name}" for module in modules for name in public_names(module)]
         yield from (f"{name} is taught nowhere" for name in names if name not in self.taught and name not in excused)

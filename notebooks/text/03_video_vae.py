@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
 from minisora.course.exercises import exercise
-from minisora.data.clip import Clip, from_pixels
+from minisora.data.clip import from_pixels
 from minisora.data.datasets import WorldClips
 from minisora.generate.sora import Sora
 from minisora.models.vae import VAEConfig
