@@ -6,6 +6,7 @@
 PYTHON    ?= python3
 TORCH     ?= torch==2.13.0
 PIP_TORCH ?=
+REPOSITORY ?=
 PROMPT    ?= a large red circle moves to the right on a white background
 
 VENV := .venv
@@ -16,8 +17,9 @@ CORE := $(VENV)/.installed-core
 DEV  := $(VENV)/.installed-dev
 PARITY := $(VENV)/.installed-parity
 BROWSER := $(VENV)/.installed-browser
+BOOK   := $(VENV)/.installed-book
 
-.PHONY: help demo test test-all parity lint types lab notebooks check browser data check-data clean
+.PHONY: help demo test test-all parity lint types lab notebooks check browser book data check-data clean
 .DEFAULT_GOAL := help
 
 help:  ## what each command does
@@ -52,8 +54,14 @@ notebooks: $(DEV)  ## run every notebook from a clean kernel, store its outputs 
 check: $(DEV)  ## what drifted between notebooks and package, in seconds
 	$(BIN)/minisora course check
 
-browser: $(BROWSER)  ## move the notebooks' interactive figures in a real browser (needs Chromium: apt-get install chromium)
-	$(BIN)/python -m pytest -rs tests/test_browser.py
+browser: $(BROWSER)  ## figures and book in a real browser (needs Chromium: apt-get install chromium)
+	$(BIN)/python -m pytest -rs tests/test_browser.py tests/test_book.py
+
+book: $(BOOK)  ## build the site: out/book/_build/html/index.html
+	@rm -rf out/book
+	@$(BIN)/minisora course pages --repository "$(REPOSITORY)"
+	$(BIN)/jupyter-book build out/book/source --path-output out/book --warningiserror --keep-going --quiet
+	@echo "Open out/book/_build/html/index.html"
 
 data: $(CORE)  ## remake the bundled samples of every world
 	$(BIN)/minisora data make
@@ -81,6 +89,10 @@ $(DEV): $(CORE)
 
 $(BROWSER): $(DEV)
 	@$(PIP) --constraint constraints.txt --editable ".[browser]"
+	@touch $@
+
+$(BOOK): $(DEV)
+	@$(PIP) --constraint constraints.txt --editable ".[book]"
 	@touch $@
 
 $(PARITY): $(DEV)

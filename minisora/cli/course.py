@@ -60,6 +60,19 @@ def run(
 
 
 @app.command
+def pages(
+    out: Annotated[Path, arg(help="A fresh folder for the pages.")] = Path("out/book/source"),
+    book: Annotated[Path, arg(help="Where the pages are that are written by hand.")] = Path("book"),
+    folder: Folder = Path("notebooks"),
+    repository: Annotated[str, arg(help="Where the project is published, for buttons that open a chapter.")] = "",
+) -> None:
+    """Gather what the book is built from: pages, notebooks, a gallery made on the spot, the reference."""
+    from minisora.course.site import prepare
+
+    print(f"build it: jupyter-book build {prepare(book, folder, out, repository)}")
+
+
+@app.command
 def status(folder: Folder = Path("notebooks")) -> None:
     """Which exercises pass, and which are still to do."""
     from minisora.course.cells import code_cells, pairs, tag_of

@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -31,32 +32,35 @@ class Measured:
 
 
 def run(pair: Pair, profile: str = "fast") -> Measured:
-    """Execute a notebook from a clean kernel and store its outputs. One that fails or takes too much is an error.
+    """Run a notebook from a clean kernel and store its outputs. With another profile than `fast`, nothing is stored."""
+    notebook = pair.read()
+    set_profile(notebook, profile)
+    measured = execute(notebook, pair.notebook.parent, pair.text.stem, bounded=profile == "fast")
+    if profile == "fast":
+        keep(pair, notebook, measured)
+    return measured
 
-    With another profile its parameters are changed, and nothing is stored.
-    """
+
+def execute(notebook: Any, folder: Path, name: str, bounded: bool = True) -> Measured:
+    """Execute all cells of a notebook in a folder. One that fails or takes more than it may is an error."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    notebook = pair.read()
-    set_profile(notebook, profile)
     notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
-    limit = int(SECONDS) if profile == "fast" else None
-    client = NotebookClient(notebook, timeout=limit, resources={"metadata": {"path": str(pair.notebook.parent)}})
+    limit = int(SECONDS) if bounded else None
+    client = NotebookClient(notebook, timeout=limit, resources={"metadata": {"path": str(folder)}})
     begin = time.monotonic()
     try:
         client.execute(stderr=subprocess.DEVNULL)  # kernels talk about their sockets
     except CellExecutionError as error:
-        raise MinisoraError(f"{pair.text.stem} fails: {error.ename}: {one_line(ValueError(error.evalue))}") from error
+        raise MinisoraError(f"{name} fails: {error.ename}: {one_line(ValueError(error.evalue))}") from error
     except (CellTimeoutError, DeadKernelError) as error:
-        raise MinisoraError(f"{pair.text.stem} does not end: {one_line(error)}") from error
+        raise MinisoraError(f"{name} does not end: {one_line(error)}") from error
     seconds = time.monotonic() - begin
     measured = Measured(seconds, float(notebook.cells.pop().outputs[0].text) / 2**20, reading(notebook))
-    if profile == "fast":
-        if measured.seconds > SECONDS or measured.gib > GIB:
-            raise MinisoraError(f"{pair.text.stem} takes {seconds:.0f} s and {measured.gib:.1f} GiB: "
-                                f"{SECONDS:.0f} and {GIB:.0f} are the most")  # fmt: skip
-        keep(pair, notebook, measured)
+    if bounded and (measured.seconds > SECONDS or measured.gib > GIB):
+        raise MinisoraError(f"{name} takes {seconds:.0f} s and {measured.gib:.1f} GiB: "
+                            f"{SECONDS:.0f} and {GIB:.0f} are the most")  # fmt: skip
     return measured
 
 

@@ -121,7 +121,7 @@ print("shuffled in, shuffled out: attention does not see places")
 # same with keys. As a complex number, channel pair $q$ becomes $q\, e^{i \omega p}$. The product of a query at place $p$ and a
 # key at place $r$ is then
 #
-# $$\operatorname{Re}\big(q\, e^{i\omega p} \cdot \overline{k\, e^{i \omega r}}\big) = \operatorname{Re}\big(q\, \bar k\, e^{i\omega (p - r)}\big),$$
+# $$\operatorname{Re}\big(q\, e^{i\omega p} \cdot \bar k\, e^{-i \omega r}\big) = \operatorname{Re}\big(q\, \bar k\, e^{i\omega (p - r)}\big),$$
 #
 # and depends on where they stand only through $p - r$: how far apart they are. That is rotary position embedding
 # ([Su et al. 2021](https://arxiv.org/abs/2104.09864)). A video has three axes, so a head gives a third of its channels to each;

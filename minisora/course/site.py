@@ -1,0 +1,108 @@
+"""The book: pages, notebooks as chapters, a gallery made on the spot and the reference, in one folder to build."""
+
+import html
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from minisora.core.errors import MinisoraError
+from minisora.course.cells import Pair, pairs, tag_of
+from minisora.course.reference import reference
+
+LIVE = "application/vnd.jupyter.widget-view+json"
+NOTE = "*(In JupyterLab there are controls here; the figure above or below stands for them.)*"
+FIRST = 6  # clips on the landing page
+
+
+def prepare(book: Path, notebooks: Path, out: Path, repository: str = "") -> Path:
+    """Write everything that `jupyter-book build` needs into a fresh folder `out`; returns it."""
+    if out.exists() and any(out.iterdir()) and not (out / "_toc.yml").exists():
+        raise MinisoraError(f"{out} is not empty, and no book was made there: choose another folder")
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(book, out)
+    root = notebooks.resolve().parent
+    shutil.copy(root / "CHANGELOG.md", out.parent / "CHANGELOG.md")
+    shutil.copy(root / "data" / "checkpoints" / "README.md", out / "checkpoints.md")
+    for picture in (root / "data" / "checkpoints").glob("*.png"):
+        shutil.copy(picture, out)
+    if repository:
+        _launch(out / "_config.yml", repository)
+    for pair in pairs(notebooks):
+        nbformat.write(chapter(pair), _made(out / "notebooks") / pair.notebook.name)
+    for name, page in reference().items():
+        (_made(out / "reference") / f"{name}.md").write_text(page, encoding="utf-8")
+    _gallery(book, out)
+    return out
+
+
+def chapter(pair: Pair) -> Any:
+    """A notebook as a page: solutions folded, and nothing that needs a kernel or a network."""
+    notebook = pair.with_outputs()
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if tag_of(cell).kind == "solution":
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+        if cell.cell_type == "code":
+            cell.outputs = [_still(output) for output in cell.outputs]
+    return notebook
+
+
+def _still(output: Any) -> Any:
+    """An output that shows controls becomes a note that they are there."""
+    if LIVE not in output.get("data", {}):
+        return output
+    return nbformat.v4.new_output("display_data", {"text/markdown": NOTE})
+
+
+def _gallery(book: Path, out: Path) -> None:
+    """Make the clips that gallery.json asks for, and the pages that show them."""
+    from minisora.data.video_io import write_video
+    from minisora.generate.sora import Sora
+
+    sora, folder = Sora.from_pretrained("toy"), _made(out / "_static" / "gallery")
+    wishes = json.loads((book / "gallery.json").read_text(encoding="utf-8"))
+    figures: dict[str, list[str]] = {}
+    for number, wish in enumerate(wishes):
+        clip = sora.generate(wish["prompt"], wish.get("size"), seed=wish["seed"])[0]
+        write_video(folder / f"{number:02d}.mp4", clip)
+        figures.setdefault(wish["section"], []).append(_figure(f"_static/gallery/{number:02d}.mp4", wish))
+    (out / "landing.md").write_text(_grid(next(iter(figures.values()))[:FIRST]), encoding="utf-8")
+    page = (book / "gallery.md").read_text(encoding="utf-8")
+    sections = [f"## {name}\n\n{_grid(some)}" for name, some in figures.items()]
+    (out / "gallery.md").write_text(page + "\n" + "\n".join(sections), encoding="utf-8")
+
+
+def _figure(source: str, wish: dict[str, Any]) -> str:
+    said = html.escape(wish["prompt"], quote=True)
+    note = f"<br><em>{html.escape(wish['note'])}</em>" if "note" in wish else ""
+    video = f'<video src="{source}" aria-label="clip of: {said}" autoplay loop muted playsinline controls></video>'
+    return f"<figure>{video}<figcaption>{said}, seed {wish['seed']}{note}</figcaption></figure>"
+
+
+def _grid(figures: list[str]) -> str:
+    return '<div class="gallery">\n' + "\n".join(figures) + "\n</div>\n"
+
+
+def _launch(config: Path, repository: str) -> None:
+    """Buttons that open a chapter elsewhere need to know where the project is published."""
+    lines = config.read_text(encoding="utf-8").splitlines()
+    config.write_text("\n".join(_launching(lines, repository)) + "\n", encoding="utf-8")
+
+
+def _launching(lines: list[str], repository: str) -> Iterator[str]:
+    for line in lines:
+        yield line
+        if line == "launch_buttons:":
+            yield from ('  binderhub_url: "https://mybinder.org"', '  colab_url: "https://colab.research.google.com"')
+        if line == "html:":
+            yield "  use_repository_button: true"
+    yield from ("repository:", f'  url: "{repository}"', '  path_to_book: ""', "  branch: main")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
