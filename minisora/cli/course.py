@@ -10,6 +10,7 @@ from minisora.core.errors import MinisoraError
 
 app = tyro.extras.SubcommandApp()
 Folder = Annotated[Path, arg(help="Where the notebooks are.")]
+Out = Annotated[Path, arg(help="Where the copies go.")]
 Numbers = Annotated[Positional[tuple[str, ...]], arg(metavar="NN", help="Notebooks such as 02; all if none is named.")]
 
 
@@ -57,6 +58,52 @@ def run(
     for pair in pairs(folder, numbers):
         print(f"{pair.text.stem:<28}", end="", flush=True)
         print(str(run_pair(pair, profile)).removeprefix("**Measured** · "))
+
+
+@app.command
+def student(numbers: Numbers = (), folder: Folder = Path("notebooks"), out: Out = Path("out/student")) -> None:
+    """Copies for a class: without solutions, with points."""
+    from minisora.course import copies
+    from minisora.course.cells import pairs
+
+    for pair in pairs(folder, numbers):
+        notebook = copies.student(pair)
+        print(f"{copies.write(notebook, pair, out)}: {copies.total(pair.read())} points")
+
+
+@app.command
+def instructor(
+    numbers: Numbers = (),
+    folder: Folder = Path("notebooks"),
+    out: Out = Path("out/instructor"),
+    guide: Annotated[Path, arg(help="The guide, whose table says what people get wrong.")] = Path(
+        "book/instructors.md"
+    ),
+) -> None:
+    """Copies for whoever teaches: outputs, open solutions, points, minutes, common wrong answers."""
+    from minisora.course import copies
+    from minisora.course.cells import pairs
+
+    told = guide.read_text(encoding="utf-8") if guide.exists() else ""
+    for pair in pairs(folder, numbers):
+        print(copies.write(copies.instructor(pair, told), pair, out))
+
+
+@app.command
+def prove(numbers: Numbers = (), folder: Folder = Path("notebooks")) -> None:
+    """Prove that exercises are fair: solutions pass their checks, stubs and wrong answers do not."""
+    from minisora.course.cells import pairs
+    from minisora.course.prove import prove as prove_pair
+    from minisora.course.prove import unfair
+
+    problems = []
+    for pair in pairs(folder, numbers):
+        verdicts = prove_pair(pair)
+        problems += unfair(verdicts)
+        passed = sum(verdict.result == "passed" for verdict in verdicts)
+        print(f"{pair.text.stem:<28} {len(verdicts)} answers tried, {passed} pass", flush=True)
+    if problems:
+        raise MinisoraError("\n".join([f"{len(problems)} exercises are not fair", *problems]))
 
 
 @app.command
