@@ -34,6 +34,8 @@ class Settings:
     """The times between which there is guidance."""
     start: float = 1.0
     """The time to begin at; below 1 with a clip to begin from."""
+    ring: bool = False
+    """The clip goes round: after its last frame comes its first, and none of them is special."""
 
     def __post_init__(self) -> None:
         check_size(*self.size, self.fps)
@@ -56,15 +58,19 @@ class Shot:
 
 def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:
     """Complete what is given (and is not None) with what the preset does."""
-    shape = parse_size(size or preset.size)
-    stride = preset.vae.compression[0]
-    if more := (shape[0] - 1) % stride:
-        below = shape[0] - more
+    stride, first = preset.vae.compression[0], 0 if given.get("ring") else 1  # frame 0 stands alone, but in a ring
+    frames, height, width = parse_size(size) if size else preset.size
+    if size is None and first == 0:
+        frames = max(stride, frames - frames % stride)
+    if (more := (frames - first) % stride) or frames < stride * (1 - first):
+        below = max(frames - more, stride * (1 - first))
         near = below if 2 * more < stride else below + stride
+        kind, can = ("clip", f"{stride}k + 1 can") if first else ("ring", f"{stride}k can")
         raise MinisoraError(
-            f"a clip of {shape[0]} frames cannot be generated: {stride}k + 1 can, such as {below} and "
-            f"{below + stride}; the nearest is {size_name((near, *shape[1:]))}"
+            f"a {kind} of {frames} frames cannot be generated: {can}, such as {below} and "
+            f"{below + stride}; the nearest is {size_name((near, height, width))}"
         )
+    shape = (frames, height, width)
     own = asdict(preset.sampling) | {"fps": preset.fps, "sampler": "unipc" if preset.weights else "euler"}
     return Settings(shape, **own | {name: value for name, value in given.items() if value is not None})
 

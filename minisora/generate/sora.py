@@ -125,18 +125,19 @@ class Sora:
         steps: int | None = None, guidance: float | None = None, shift: float | None = None,
         negative: str | None = None, sampler: str | None = None, fps: float | None = None, rescale: float = 0.0,
         interval: tuple[float, float] = (0.0, 1.0), start: float = 1.0, known: Sequence[Known | None] | None = None,
-        init: Sequence[Clip | Tensor] | Tensor | None = None, callback: Callback | None = None,
+        init: Sequence[Clip | Tensor] | Tensor | None = None, ring: bool = False, callback: Callback | None = None,
     ) -> list[Take]:  # fmt: skip
         """Clips of each prompt from the seeds seed … seed + n - 1, made together in one packed batch.
 
         A clip depends on its prompt, its seed and the settings, not on what else is in the batch (but for rounding).
         What is not given is the preset's. `known` and `init`, one for each prompt, are latents as `encode` makes them;
-        `init` also takes clips. With `start` below 1, sampling begins at that time with the noised `init`.
+        `init` also takes clips. With `start` below 1, sampling begins at that time with the noised `init`. A `ring`
+        is a clip whose last frame is followed by its first.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         settings = settle(
             self.preset, size, fps=fps, steps=steps, guidance=guidance, shift=shift, negative=negative,
-            sampler=sampler, rescale=rescale, interval=interval, start=start,
+            sampler=sampler, rescale=rescale, interval=interval, start=start, ring=ring,
         )  # fmt: skip
         check_batch(len(prompts), n, seed, settings.size, self.device)
         if (start < 1) != (init is not None):
@@ -158,12 +159,14 @@ class Sora:
     def _sample(self, shots: Sequence[Shot], settings: Settings, callback: Callback | None) -> list[Tensor]:
         """The latents (c, t, h, w) of each shot, of a batch that is packed into one sequence."""
         generators = [generator(shot.seed) for shot in shots]
-        noise = [torch.randn(self.latent_shape(settings.size), generator=own).to(self.device) for own in generators]
+        shape = self.latent_shape(settings.size)
+        noise = [torch.randn(shape, generator=own).to(self.device) for own in generators]
         noisy = [
             x if shot.init is None else mix(shot.init, x, settings.start) for shot, x in zip(shots, noise, strict=True)
         ]
         patch = self.dit.config.patch
-        canvas = paint(noisy, [shot.known for shot in shots], patch, self.vae.config.compression[0])
+        rings = [settings.ring] * len(shots)
+        canvas = paint(noisy, [shot.known for shot in shots], patch, self.vae.config.compression[0], rings)
         velocity = guided(
             self._velocity(canvas, [shot.prompt for shot in shots]),
             self._velocity(canvas, [settings.negative] * len(shots)),
@@ -211,11 +214,11 @@ class Sora:
         return schedule(settings.steps, settings.shift, settings.start, floor=1 / 1000).clamp(max=1 - 1e-6).float()
 
     def latent_shape(self, size: Size) -> tuple[int, int, int, int]:
-        """(c, t, h, w) of a clip's latents: its sides filled up to whole tokens."""
+        """(c, t, h, w) of a clip's latents, its sides filled up to whole tokens; no frame of a ring stands alone."""
         config, (_, *patch) = self.vae.config, self.dit.config.patch
         time, *cell = config.compression
         h, w = (-(-side // (pixels * n)) * n for side, pixels, n in zip(size[1:], cell, patch, strict=True))
-        return config.channels, 1 + (size[0] - 1) // time, h, w
+        return config.channels, -(-size[0] // time), h, w
 
     @torch.no_grad()
     def encode(self, clip: Clip) -> Tensor:
@@ -228,11 +231,16 @@ class Sora:
 
     @torch.no_grad()
     def decode(self, z: Tensor, size: Size | None = None, fps: float | None = None) -> Clip:
-        """The clip of latents (c, t, h, w), cut to a size; a few frames at a time, so that none is too long."""
-        _, height, width = size or (None, None, None)
-        chunks = self.vae.decode_chunks(z[None].to(self.device))
+        """The clip of latents (c, t, h, w), cut to a size; a few frames at a time, so that none is too long.
+
+        A size of as many frames as whole latents have is a ring: it is decoded twice round, and the second lap is kept.
+        """
+        length, height, width = size or (None, None, None)
+        time = self.vae.config.compression[0]
+        ring = time > 1 and length == z.shape[1] * time
+        chunks = self.vae.decode_chunks((torch.cat([z, z], 1) if ring else z)[None].to(self.device))
         frames = torch.cat([from_pixels(chunk[..., :height, :width]).frames for chunk in chunks])
-        return Clip(frames, fps or self.preset.fps)
+        return Clip(frames[-length:] if length and ring else frames, fps or self.preset.fps)
 
     def _init(self, init: Clip | Tensor, size: Size) -> Tensor:
         if isinstance(init, Clip) and init.shape != size:

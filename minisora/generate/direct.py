@@ -1,0 +1,233 @@
+"""Directing: animate, extend, fill, connect, edit, loop. Each is a few arguments of the one `Sora.generate`.
+
+What is given of a clip are tokens at time 0 (tokens/known.py); what is changed begins from the noised clip. After
+decoding, given frames are put back as they were; `raw` keeps what the model made of them, so that both can be judged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minisora.core.errors import MinisoraError
+from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
+from minisora.generate.credits import Take
+from minisora.generate.sora import Sora
+from minisora.tokens.known import Known
+
+GREY = 128
+"""What stands in a clip where a region is unknown: 0 in −1 … 1, as in training."""
+CONTEXT = 9
+"""Frames that an extension looks back on."""
+ENDING = 5
+"""Frames of an ending that are given, every second of them."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Directed(Take):
+    """A clip in which what was given stands as it was."""
+
+    raw: Tensor | None = None
+    """The frames as the model decoded them."""
+
+
+def animate(sora: Sora, image: Clip, prompt: str, frames: int | None = None, **options: Any) -> Directed:
+    """A clip that begins with an image."""
+    start = _part(image, image.frames[:1])
+    return _made(sora, start, prompt, frames or sora.preset.size[0], Known(prefix=sora.encode(start)), [0], options)
+
+
+def extend(sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = False, **options: Any) -> Directed:
+    """So many more frames after a clip, or before it, in hops that each see only the nearest few: memory stays flat."""
+    if frames < 1:
+        raise MinisoraError(f"a clip cannot be extended by {frames} frames: take 1 or more")
+    hop, made, seed = (_before if backward else _after), _part(clip, clip.frames), options.pop("seed", 0)
+    raw, recipe = made.frames, {}
+    for number in range(-(-frames // _gain(sora, clip, backward))):
+        fresh, overlap = hop(sora, made, prompt, {**options, "seed": seed + number})
+        assert fresh.raw is not None
+        new = slice(None, len(fresh.frames) - overlap) if backward else slice(overlap, None)
+        parts, raws = (fresh.frames[new], made.frames), (fresh.raw[new], raw)
+        made = _part(clip, torch.cat(parts if backward else parts[::-1]))
+        raw, recipe = torch.cat(raws if backward else raws[::-1]), recipe or dict(fresh.recipe)
+    length = len(clip.frames) + frames
+    cut = slice(-length, None) if backward else slice(length)
+    recipe |= {"directed": "extend backward" if backward else "extend", "size": size_name((length, *clip.shape[1:]))}
+    return Directed(made.frames[cut], clip.fps, prompt, f"minisora {sora.name}", recipe=recipe, raw=raw[cut])
+
+
+def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | None = None, **options: Any) -> Directed:
+    """One clip, then generated frames, then another clip; `frames` counts the generated ones."""
+    if first.shape[1:] != second.shape[1:]:
+        raise MinisoraError(f"{first.size} and {second.size} cannot be connected: give both one height and width")
+    stride = sora.vae.config.compression[0]
+    tail = _tail(first, ENDING, stride)
+    wanted = frames or sora.preset.size[0] - len(tail) - ENDING
+    whole = _whole(len(tail) + wanted + min(ENDING, len(second.frames)), stride)
+    head = second.frames[: whole - len(tail) - wanted]
+    known = Known(prefix=sora.encode(_part(first, tail)), frames=_singles(sora, head, whole))
+    given = [*range(len(tail)), *_places(len(head), whole)]
+    middle = _made(sora, _part(first, _filled(tail, head, whole)), prompt, whole, known, given, options)
+    inner = slice(len(tail), whole - len(head))
+    assert middle.raw is not None
+    frames_, raw = (torch.cat([first.frames, some[inner], second.frames]) for some in (middle.frames, middle.raw))
+    recipe = dict(middle.recipe) | {"directed": "connect", "size": size_name((len(frames_), *first.shape[1:]))}
+    return Directed(frames_, first.fps, prompt, middle.source, recipe=recipe, raw=raw)
+
+
+def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> Directed:
+    """Make anew what a mask (t,) of frames or (h, w) of places marks, and leave the rest as it is."""
+    mask = mask.bool()
+    if not mask.any() or mask.all():
+        raise MinisoraError("the mask covers nothing, or everything: mark what is to be made anew, and leave something")
+    if mask.shape == clip.shape[:1]:
+        given = (~mask).nonzero().flatten().tolist()
+        return _made(sora, clip, prompt, len(clip.frames), _around(sora, clip, mask), given, options)
+    if mask.shape != clip.shape[1:]:
+        raise MinisoraError(
+            f"a mask of shape {tuple(mask.shape)} is neither (frames,) nor (height, width) of {clip.size}"
+        )
+    grey = torch.where(mask[..., None], torch.tensor(GREY, dtype=torch.uint8), clip.frames)
+    known = Known(region=sora.encode(_part(clip, grey)))
+    made = _made(sora, clip, prompt, len(clip.frames), known, [], options)
+    return replace(made, frames=torch.where(mask[..., None], made.frames, clip.frames))
+
+
+def edit(sora: Sora, clip: Clip, prompt: str, strength: float = 0.85, **options: Any) -> Directed:
+    """The same clip under another prompt: noised up to a time and made again from there (SDEdit, Meng et al. 2021).
+
+    At strength 1 nothing of it remains, and little is changed near 0.
+    """
+    if not 0 < strength < 1:
+        raise MinisoraError(f"an edit of strength {strength} is none: take a strength between 0 and 1, such as 0.85")
+    (take,) = sora.generate(prompt, size_name(clip.shape), init=[clip], start=strength, fps=clip.fps, **options)
+    return _directed(take, "edit", take.frames)
+
+
+def loop(sora: Sora, prompt: str, frames: int | None = None, **options: Any) -> Directed:
+    """A clip that goes round: after its last frame comes its first, and nobody can say where it began."""
+    size = None if frames is None else size_name((frames, *sora.preset.size[1:]))
+    (take,) = sora.generate(prompt, options.pop("size", size), ring=True, **options)
+    return _directed(take, "loop", take.frames)
+
+
+def preview(
+    sora: Sora, prompt: str, size: str | Size | None = None, start: float = 0.8, **options: Any
+) -> list[Directed]:
+    """A clip at half its height and width, quickly, and then the full one with the same layout."""
+    frames, height, width = parse_size(size or sora.preset.size)
+    (small,) = sora.generate(prompt, (frames, height // 2, width // 2), **options)
+    larger = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
+    guide = from_pixels(larger, small.fps)
+    (full,) = sora.generate(prompt, (frames, height, width), init=[guide], start=start, **options)
+    return [_directed(take, "preview", take.frames) for take in (small, full)]
+
+
+def storyboard(sora: Sora, shots: Sequence[tuple[str, int]], **options: Any) -> Directed:
+    """Prompts, each with so many frames, as one clip: every next one goes on from the last frames of the one before."""
+    if not shots:
+        raise MinisoraError("a storyboard has one shot or more, such as [('a red circle rises', 17)]")
+    seed, (prompt, frames) = options.pop("seed", 0), shots[0]
+    size = options.pop("size", None)
+    (made,) = sora.generate(prompt, size or (frames, *sora.preset.size[1:]), seed=seed, **options)
+    clip: Directed = _directed(made, "storyboard", made.frames)
+    for number, (prompt, frames) in enumerate(shots[1:], 1):
+        clip = extend(sora, clip, prompt, frames, seed=seed + number, **options)
+    recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": [list(shot) for shot in shots], "seed": seed}
+    return replace(clip, caption=" / ".join(prompt for prompt, _ in shots), recipe=recipe)
+
+
+def _after(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+    """A clip that begins with the last frames of another, and how many those are."""
+    tail = _tail(clip, CONTEXT, sora.vae.config.compression[0])
+    start = _part(clip, tail)
+    known, given = Known(prefix=sora.encode(start)), list(range(len(tail)))
+    return _made(sora, start, prompt, _window(sora, len(tail)), known, given, options), len(tail)
+
+
+def _before(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+    """A clip that ends with the first frames of another, and how many those are."""
+    head = clip.frames[:ENDING]
+    length = _window(sora, len(head))
+    known, given = Known(frames=_singles(sora, head, length)), _places(len(head), length)
+    end = _part(clip, _filled(clip.frames[:0], head, length))
+    return _made(sora, end, prompt, length, known, given, options), len(head)
+
+
+def _made(
+    sora: Sora, clip: Clip, prompt: str, frames: int, known: Known, given: list[int], options: dict[str, Any]
+) -> Directed:
+    """Generate with what is known; the frames that are `given` are then those of the clip again."""
+    options = {"fps": clip.fps} | options
+    (take,) = sora.generate(prompt, (frames, *clip.shape[1:]), known=[known], **options)
+    raw, result = take.frames, take.frames.clone()
+    if given:
+        result[given] = clip.frames[given]
+    return _directed(replace(take, frames=result), "known", raw)
+
+
+def _around(sora: Sora, clip: Clip, mask: Tensor) -> Known:
+    """What is known of a clip with gaps (t,): all before the first, and on from there the frames at their borders."""
+    first = int(mask.int().argmax())
+    prefix = clip.frames[: first - (first - 1) % sora.vae.config.compression[0]] if first else clip.frames[:0]
+    beside = F.max_pool1d(mask.float()[None, None], 3, 1, 1)[0, 0].bool()
+    beside[-1] = True
+    places = [at for at in (beside & ~mask).nonzero().flatten().tolist() if at >= len(prefix)]
+    return Known(
+        prefix=sora.encode(_part(clip, prefix)) if len(prefix) else None,
+        frames={at: sora.encode(_part(clip, clip.frames[at : at + 1])) for at in places},
+    )
+
+
+def _part(clip: Clip, frames: Tensor) -> Clip:
+    """Other frames of a clip, without its exact state."""
+    return Clip(frames, clip.fps, clip.caption, clip.source, clip.license)
+
+
+def _directed(take: Take, how: str, raw: Tensor) -> Directed:
+    recipe = dict(take.recipe) | {"directed": how}
+    return Directed(take.frames, take.fps, take.caption, take.source, take.license, recipe=recipe, raw=raw)
+
+
+def _gain(sora: Sora, clip: Clip, backward: bool) -> int:
+    """New frames in each hop of an extension."""
+    stride = sora.vae.config.compression[0]
+    known = min(ENDING, len(clip.frames)) if backward else len(_tail(clip, CONTEXT, stride))
+    return _window(sora, known) - known
+
+
+def _window(sora: Sora, known: int) -> int:
+    """Frames of a hop: as many as the model was trained on, and more than are known."""
+    return max(sora.preset.size[0], _whole(known + 1, sora.vae.config.compression[0]))
+
+
+def _tail(clip: Clip, most: int, stride: int) -> Tensor:
+    """The last 1 + stride k frames of a clip, at most so many."""
+    count = min(most, len(clip.frames))
+    return clip.frames[-(count - (count - 1) % stride) :]
+
+
+def _whole(frames: int, stride: int) -> int:
+    """The least 1 + stride k that is not below `frames`."""
+    return 1 + -(-(frames - 1) // stride) * stride
+
+
+def _places(count: int, length: int) -> list[int]:
+    """Where the frames of an ending of `count` stand in a clip of `length`."""
+    return list(range(length - count, length))
+
+
+def _singles(sora: Sora, head: Tensor, length: int) -> dict[int, Tensor]:
+    """An ending as single known frames, every second of them and the last, at their places in a clip of `length`."""
+    chosen = sorted({*range(0, len(head), 2), len(head) - 1})
+    return {length - len(head) + at: sora.encode(Clip(head[at : at + 1])) for at in chosen}
+
+
+def _filled(tail: Tensor, head: Tensor, length: int) -> Tensor:
+    """Frames of a clip of which only the beginning and the end are known."""
+    some = tail if len(tail) else head
+    between = torch.zeros(length - len(tail) - len(head), *some.shape[1:], dtype=torch.uint8)
+    return torch.cat([tail, between, head])

@@ -1,0 +1,172 @@
+"""Directing: what is given stands in the clip exactly, what is asked for is there in number, and a loop has no seam."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from minisora.core.errors import MinisoraError
+from minisora.data.clip import Clip
+from minisora.diffusion.schedule import schedule
+from minisora.generate.direct import CONTEXT, animate, connect, edit, extend, fill, loop, preview, storyboard
+from minisora.generate.settings import settle
+from minisora.generate.sora import Sora
+from minisora.tokens.packing import pack, pack_text, unpack
+from tests.test_sora import PRESET, A, fresh
+
+
+@pytest.fixture(scope="module")
+def sora() -> Sora:
+    return fresh()
+
+
+def clip_of(frames: int, seed: int = 0, height: int = 16, width: int = 24) -> Clip:
+    source = torch.Generator().manual_seed(seed)
+    return Clip(torch.randint(0, 256, (frames, height, width, 3), generator=source, dtype=torch.uint8), 8.0)
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)
+
+
+def test_an_image_comes_to_life(sora: Sora) -> None:
+    image = clip_of(1)
+    made = animate(sora, image, A, seed=3)
+    assert made.shape == PRESET.size and same(made.frames[:1], image.frames)
+    assert made.raw is not None and same(made.raw[1:], made.frames[1:]) and not same(made.raw[:1], image.frames)
+    assert made.recipe["directed"] == "known" and made.recipe["seed"] == 3
+    assert same(animate(sora, image, A, seed=3).frames, made.frames)
+    assert not same(animate(sora, image, A, seed=4).frames, made.frames)
+    assert not same(animate(sora, clip_of(1, seed=1), A, seed=3).frames[1:], made.frames[1:]), "the image is looked at"
+    assert animate(sora, image, A, frames=9).shape[0] == 9
+
+
+@pytest.mark.parametrize("frames", [1, 4, 11])
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_clip_goes_on_before_and_after(sora: Sora, frames: int, backward: bool) -> None:
+    clip = clip_of(7)
+    made = extend(sora, clip, A, frames, backward=backward)
+    assert made.shape == (7 + frames, 16, 24) and made.raw is not None and made.raw.shape == made.frames.shape
+    kept = made.frames[-7:] if backward else made.frames[:7]
+    assert same(kept, clip.frames)
+    longer = extend(sora, clip, A, frames + 5, backward=backward)
+    shared = longer.frames[-7 - frames :] if backward else longer.frames[: 7 + frames]
+    assert same(shared, made.frames), "further hops change nothing of those before"
+
+
+def test_an_extension_sees_only_the_last_few_frames(sora: Sora) -> None:
+    long, other = clip_of(17), clip_of(17, seed=1)
+    mixed = Clip(torch.cat([other.frames[:-CONTEXT], long.frames[-CONTEXT:]]), 8.0)
+    assert same(extend(sora, long, A, 4).frames[17:], extend(sora, mixed, A, 4).frames[17:])
+    assert not same(extend(sora, long, A, 4).frames[17:], extend(sora, other, A, 4).frames[17:])
+
+
+@pytest.mark.parametrize("frames", [3, 6, None])
+def test_two_clips_are_connected(sora: Sora, frames: int | None) -> None:
+    first, second = clip_of(9), clip_of(9, seed=1)
+    made = connect(sora, first, second, A, frames=frames or 7)
+    assert len(made.frames) == 18 + (frames or 7)
+    assert same(made.frames[:9], first.frames) and same(made.frames[-9:], second.frames)
+    other = connect(sora, first, clip_of(9, seed=2), A, frames=frames or 7)
+    assert not same(other.frames[9:-9], made.frames[9:-9]), "the ending is looked at"
+    with pytest.raises(MinisoraError, match="one height and width"):
+        connect(sora, first, clip_of(9, height=24), A)
+
+
+@pytest.mark.parametrize("missing", [[4], [1, 2, 3], [0, 5, 8], [0, 1, 2, 3, 4, 5, 6, 7]])
+def test_missing_frames_are_filled(sora: Sora, missing: list[int]) -> None:
+    clip, mask = clip_of(9), torch.zeros(9, dtype=torch.bool)
+    mask[missing] = True
+    made = fill(sora, clip, mask, A)
+    assert same(made.frames[~mask], clip.frames[~mask]) and made.shape == clip.shape
+    noise = clip.frames.clone()
+    noise[mask] = 7
+    assert same(fill(sora, Clip(noise, 8.0), mask, A).frames, made.frames), "what is to be made anew is not looked at"
+
+
+def test_a_region_is_filled(sora: Sora) -> None:
+    clip, mask = clip_of(5), torch.zeros(16, 24, dtype=torch.bool)
+    mask[4:12, 8:20] = True
+    made = fill(sora, clip, mask, A)
+    assert same(made.frames[:, ~mask], clip.frames[:, ~mask]) and not same(made.frames[:, mask], clip.frames[:, mask])
+    noise = clip.frames.clone()
+    noise[:, mask] = 7
+    assert same(fill(sora, Clip(noise, 8.0), mask, A).frames, made.frames)
+
+
+@pytest.mark.parametrize("shape", [(9,), (16, 24), (5, 5)])
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_mask_that_says_nothing_is_refused(sora: Sora, shape: tuple[int, ...], value: int) -> None:
+    with pytest.raises(MinisoraError, match="covers nothing, or everything"):
+        fill(sora, clip_of(9), torch.full(shape, value), A)
+
+
+def test_a_mask_of_another_shape_is_refused(sora: Sora) -> None:
+    with pytest.raises(MinisoraError, match="neither"):
+        fill(sora, clip_of(9), torch.eye(5), A)
+
+
+def test_an_edit_begins_from_the_clip(sora: Sora) -> None:
+    clip = clip_of(5)
+    slight, strong = (edit(sora, clip, A, strength=s, seed=1) for s in (0.02, 0.98))
+    copy = sora.decode(sora.encode(clip), clip.shape).frames.int()
+
+    def far(made: Clip) -> float:
+        return (made.frames.int() - copy).abs().float().mean().item()
+
+    assert far(slight) < 0.5 * far(strong)
+    for wrong in (0.0, 1.0, -1.0, float("nan")):
+        with pytest.raises(MinisoraError, match="between 0 and 1"):
+            edit(sora, clip, A, strength=wrong)
+
+
+def test_a_loop_has_no_beginning(sora: Sora) -> None:
+    """Noise that is turned by a latent gives the clip turned by a latent: no frame is special, in model and decoder."""
+    made = loop(sora, A, seed=2)
+    assert made.shape == (4, 16, 24) and loop(sora, A, frames=12).shape == (12, 16, 24)
+    assert made.recipe["ring"] is True
+
+    text = pack_text([torch.randn(5, 32, generator=torch.Generator().manual_seed(0))], 24)
+    z = torch.randn(4, 6, 4, 6, generator=torch.Generator().manual_seed(1))
+
+    def velocity(x: Tensor) -> Tensor:
+        tokens = pack([x], PRESET.dit.patch, [True])
+        with torch.no_grad():
+            return unpack(tokens.with_x(sora.dit(tokens, torch.tensor(0.6), text)), PRESET.dit.patch)[0]
+
+    torch.testing.assert_close(velocity(z.roll(2, 1)), velocity(z).roll(2, 1), atol=1e-5, rtol=1e-4)
+    size = (24, 16, 24)
+    turned, straight = sora.decode(z.roll(2, 1), size).frames.int(), sora.decode(z, size).frames.roll(8, 0).int()
+    assert (turned - straight).abs().max() <= 1
+
+
+def test_rings_have_sizes_of_their_own() -> None:
+    assert settle(PRESET, None, ring=True).size == (4, 16, 24) and settle(PRESET, "8x16x24", ring=True).size[0] == 8
+    for wrong in ("9x16x24", "1x16x24", "2x16x24"):
+        with pytest.raises(MinisoraError, match="4k can, such as"):
+            settle(PRESET, wrong, ring=True)
+
+
+def test_a_preview_comes_first(sora: Sora) -> None:
+    small, full = preview(sora, A, "5x16x24", seed=1)
+    assert (small.size, full.size) == ("5x8x12", "5x16x24")
+
+
+def test_a_storyboard_is_one_clip(sora: Sora) -> None:
+    made = storyboard(sora, [(A, 5), ("it stops", 6), ("it falls", 3)], seed=4)
+    assert made.shape == (14, 16, 24) and made.caption == f"{A} / it stops / it falls"
+    alone = sora.generate(A, (5, 16, 24), seed=4)[0]
+    assert same(made.frames[:5], alone.frames)
+    with pytest.raises(MinisoraError, match="one shot or more"):
+        storyboard(sora, [])
+
+
+@pytest.mark.parametrize("frames", [0, -3])
+def test_nothing_cannot_be_added(sora: Sora, frames: int) -> None:
+    with pytest.raises(MinisoraError, match="1 or more"):
+        extend(sora, clip_of(5), A, frames)
+
+
+def test_settings_reach_the_generator(sora: Sora) -> None:
+    few, many = (animate(sora, clip_of(1), A, steps=steps) for steps in (2, 5))
+    assert not same(few.frames, many.frames) and many.recipe["steps"] == 5
+    assert len(schedule(5)) == 6
