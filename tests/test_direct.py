@@ -1,16 +1,20 @@
 """Directing: what is given stands in the clip exactly, what is asked for is there in number, and a loop has no seam."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip
+from minisora.data.video_io import probe, write_video
 from minisora.diffusion.schedule import schedule
 from minisora.generate.direct import CONTEXT, animate, connect, edit, extend, fill, loop, preview, storyboard
 from minisora.generate.settings import settle
 from minisora.generate.sora import Sora
 from minisora.tokens.packing import pack, pack_text, unpack
+from tests.test_cli import run  # noqa: F401, a fixture
 from tests.test_sora import PRESET, A, fresh
 
 
@@ -170,3 +174,45 @@ def test_settings_reach_the_generator(sora: Sora) -> None:
     few, many = (animate(sora, clip_of(1), A, steps=steps) for steps in (2, 5))
     assert not same(few.frames, many.frames) and many.recipe["steps"] == 5
     assert len(schedule(5)) == 6
+
+
+def test_from_the_command_line(run, sora: Sora, tmp_path: Path) -> None:  # noqa: F811
+    """Files of any size and rate go in; each command writes a clip and a sheet, and a mistake is one line."""
+    sora.save(tmp_path / "model")
+    write_video(tmp_path / "a.mp4", Clip(clip_of(20, height=40, width=60).frames, 16.0))
+    write_video(tmp_path / "b.gif", clip_of(9, seed=1, height=32, width=32))
+    write_video(tmp_path / "i.png", clip_of(1))
+    (tmp_path / "board.yaml").write_text("- {prompt: a, frames: 5}\n- {prompt: b, frames: 3}\n")
+    how = ("--preset", "model", "--steps", "2", "--out", "made.mp4")
+    for words, size in (
+        (("animate", "i.png", A), "5x16x24"),
+        (("extend", "a.mp4", A, "--frames", "6"), "16x16x24"),
+        (("extend", "a.mp4", A, "--frames", "2", "--backward"), "12x16x24"),
+        (("connect", "a.mp4", "b.gif", A, "--frames", "3"), "22x16x24"),
+        (("fill", "a.mp4", A, "--frames", "2", "4"), "9x16x24"),
+        (("fill", "a.mp4", A, "--box", "0", "0", "8", "8"), "9x16x24"),
+        (("edit", "a.mp4", A, "--strength", "0.5"), "9x16x24"),
+        (("loop", A, "--frames", "8"), "8x16x24"),
+        (("preview", A), "5x16x24"),
+        (("storyboard", "board.yaml"), "8x16x24"),
+    ):
+        told = run("direct", *words, *how)
+        assert told.status == 0 and size in told.out, (words, told.out, told.err)
+        assert probe(tmp_path / "made.mp4").metadata["recipe"]["directed"]
+        (tmp_path / "made.mp4").unlink()
+    (tmp_path / "bad.yaml").write_text("prompt: [")
+    for words, wrong in (
+        (("animate", "none.png", A), "no file"),
+        (("animate", "board.yaml", A), "board.yaml"),
+        (("fill", "a.mp4", A), "--box"),
+        (("fill", "a.mp4", A, "--frames", "30", "40"), "covers nothing"),
+        (("edit", "a.mp4", A, "--strength", "7"), "between 0 and 1"),
+        (("edit", "a.mp4", "x" * 10_000), "shorten it"),
+        (("storyboard", "bad.yaml"), "no storyboard"),
+        (("loop", A, "--frames", "7"), "4k can"),
+    ):
+        told = run("direct", *words, *how)
+        assert told.status == 2 and wrong in told.err and told.err.strip().count("\n") == 0, (words, told.err)
+        assert not (tmp_path / "made.mp4").exists()
+    assert run("direct", "animate", "i.png", "一只红色的圆圈", *how).status == 0
+    assert run("direct", "animate", "i.png", "", *how).status == 0

@@ -3,11 +3,12 @@
 A user's mistake is printed as one line and ends with status 2; a bug keeps its traceback.
 """
 
+import os
 import sys
 
 import tyro
 
-from minisora.cli import course, data, evaluate
+from minisora.cli import course, data, direct, evaluate
 from minisora.cli.generate import generate
 from minisora.cli.info import info
 from minisora.cli.train import train
@@ -16,6 +17,7 @@ from minisora.core.errors import MinisoraError
 app = tyro.extras.SubcommandApp()
 for command in (info, train, generate):
     app.command(command)
+app.command(direct.app, name="direct", help="Animate, extend, connect, fill, edit, loop, preview, storyboard.")
 app.command(data.app, name="data", help="The toy worlds and the bundled samples: make, show, check.")
 app.command(course.app, name="course", help="The notebooks: sync, check, run; and status, how far you have come.")
 app.command(evaluate.app, name="evaluate", help="What a model can do, in numbers: fidelity, reconstruction.")
@@ -30,3 +32,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("minisora: stopped", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has read enough: `minisora … | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

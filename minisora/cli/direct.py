@@ -1,0 +1,187 @@
+"""minisora direct: what Sora does with a video, one subcommand for each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from minisora.core.errors import MinisoraError
+
+app = tyro.extras.SubcommandApp()
+Prompt = Annotated[Positional[str], arg(metavar="PROMPT", help="What the video shows.")]
+File = Annotated[Positional[Path], arg(metavar="CLIP", help="A video, GIF, image or folder of PNGs.")]
+
+
+@dataclass(frozen=True)
+class How:
+    """How to generate, the same for all of them."""
+
+    preset: str = "toy"
+    """A preset, or a folder with a trained model."""
+    seed: int = 0
+    """Another seed, another video."""
+    steps: int | None = None
+    """More are slower and finer."""
+    guidance: float | None = None
+    """How far to go beyond what the prompt says."""
+    out: Path = Path("out/directed.mp4")
+    """Video file: .mp4, .gif or .png; a sheet goes beside it."""
+
+    def sora(self) -> Any:
+        from minisora.data.video_io import check_ending
+        from minisora.generate.sora import Sora
+
+        check_ending(self.out, 2)  # before minutes of work
+        return Sora.from_pretrained(self.preset)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"seed": self.seed, "steps": self.steps, "guidance": self.guidance}
+
+
+Given = Annotated[How, OmitArgPrefixes]
+
+
+@app.command
+def animate(clip: File, prompt: Prompt, frames: int | None = None, how: Given = How()) -> None:
+    """A clip that begins with an image."""
+    from minisora.generate import direct
+
+    sora = how.sora()
+    _keep(direct.animate(sora, _read(clip, sora), prompt, frames, **how.options), how)
+
+
+@app.command
+def extend(clip: File, prompt: Prompt, frames: int = 16, backward: bool = False, how: Given = How()) -> None:
+    """So many more frames after a clip, or before it."""
+    from minisora.generate import direct
+
+    sora = how.sora()
+    _keep(direct.extend(sora, _read(clip, sora), prompt, frames, backward, **how.options), how)
+
+
+@app.command
+def connect(
+    first: File,
+    second: File,
+    prompt: Prompt,
+    frames: Annotated[int | None, arg(help="How many to generate in between.")] = None,
+    how: Given = How(),
+) -> None:
+    """One clip, then generated frames, then another clip."""
+    from minisora.data.sizes import fit
+    from minisora.generate import direct
+
+    sora = how.sora()
+    one, other = _read(first, sora), _read(second, sora)
+    other = fit(other, [(len(other.frames), *one.shape[1:])])
+    _keep(direct.connect(sora, one, other, prompt, frames, **how.options), how)
+
+
+@app.command
+def fill(
+    clip: File,
+    prompt: Prompt,
+    frames: Annotated[tuple[int, int] | None, arg(help="First and last of the frames to make anew.")] = None,
+    box: Annotated[tuple[int, int, int, int] | None, arg(help="Top, left, bottom, right of a region instead.")] = None,
+    how: Given = How(),
+) -> None:
+    """Make some frames, or a region, anew and leave the rest as it is."""
+    import torch
+
+    from minisora.generate import direct
+
+    if (frames is None) == (box is None):
+        raise MinisoraError("say what to make anew: --frames FIRST LAST, or --box TOP LEFT BOTTOM RIGHT")
+    sora = how.sora()
+    given = _read(clip, sora, whole=True)
+    mask = torch.zeros(given.shape[:1] if frames else given.shape[1:], dtype=torch.bool)
+    if frames:
+        mask[frames[0] : frames[1] + 1] = True
+    elif box:
+        mask[box[0] : box[2], box[1] : box[3]] = True
+    _keep(direct.fill(sora, given, mask, prompt, **how.options), how)
+
+
+@app.command
+def edit(
+    clip: File,
+    prompt: Prompt,
+    strength: Annotated[float, arg(help="From 0, as it was, to 1, something new.")] = 0.85,
+    how: Given = How(),
+) -> None:
+    """The same clip under another prompt."""
+    from minisora.generate import direct
+
+    sora = how.sora()
+    _keep(direct.edit(sora, _read(clip, sora, whole=True), prompt, strength, **how.options), how)
+
+
+@app.command
+def loop(prompt: Prompt, frames: int | None = None, how: Given = How()) -> None:
+    """A clip that goes round without a seam."""
+    from minisora.generate import direct
+
+    _keep(direct.loop(how.sora(), prompt, frames, **how.options), how)
+
+
+@app.command
+def preview(prompt: Prompt, size: str | None = None, how: Given = How()) -> None:
+    """A small clip quickly, and the full one with the same layout."""
+    from minisora.generate import direct
+
+    small, full = direct.preview(how.sora(), prompt, size, **how.options)
+    _keep(full, how, beside=small)
+
+
+@app.command
+def storyboard(
+    board: Annotated[Positional[Path], arg(metavar="YAML", help="A list of shots: {prompt: …, frames: 17}.")],
+    how: Given = How(),
+) -> None:
+    """Prompts on a time line, as one coherent clip."""
+    from minisora.generate import direct
+
+    _keep(direct.storyboard(how.sora(), _shots(board), **how.options), how)
+
+
+def _shots(board: Path) -> list[tuple[str, int]]:
+    """The shots of a storyboard's file."""
+    import yaml
+
+    from minisora.core.errors import one_line
+
+    try:
+        shots = yaml.safe_load(board.read_text(encoding="utf-8"))
+        return [(str(shot["prompt"]), int(shot["frames"])) for shot in shots]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise MinisoraError(
+            f"{board} is no storyboard ({one_line(error)}): write lines such as '- {{prompt: it rises, frames: 17}}'"
+        ) from error
+
+
+def _read(path: Path, sora: Any, whole: bool = False) -> Any:
+    """A clip at the model's rate and nearest native size; `whole` cuts it to a number of frames that can be encoded."""
+    from minisora.data.sizes import at_rate, fit, native_sizes
+    from minisora.data.video_io import read_video
+
+    clip, (_, height, width) = read_video(path), sora.preset.size
+    side = sora.vae.config.compression[1] * sora.dit.config.patch[1]
+    frames = len(at_rate(len(clip.frames), clip.fps, sora.preset.fps))
+    frames -= (frames - 1) % sora.vae.config.compression[0] if whole else 0
+    planes = {plane[1:] for plane in native_sizes(height * width, [1], side)}
+    return fit(clip, [(frames, *plane) for plane in sorted(planes)], sora.preset.fps)
+
+
+def _keep(made: Any, how: How, beside: Any = None) -> None:
+    from minisora.generate.credits import write_take
+    from minisora.viz.sheets import write_sheet
+
+    path = write_take(how.out, made)
+    print(f"video: {path.resolve()} ({made.size} at {made.fps:g} frames a second)")
+    if beside is not None:
+        small = write_take(how.out.with_name(f"{how.out.stem}-preview{how.out.suffix}"), beside)
+        print(f"preview: {small.resolve()} ({beside.size})")
+    print(f"sheet: {write_sheet(how.out.with_name(f'{how.out.stem}-sheet.png'), [made]).resolve()}")
