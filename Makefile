@@ -3,10 +3,12 @@
 # PYTHON  the interpreter that makes .venv (3.11 or newer)
 # TORCH   which torch to install. On Linux the ordinary wheel carries CUDA; a machine without a GPU saves
 #         gigabytes with   make demo PIP_TORCH="--index-url https://download.pytorch.org/whl/cpu"
+# REPOSITORY, HUB  where the project and a JupyterHub are, for the book's launch buttons; without them it has none
 PYTHON    ?= python3
 TORCH     ?= torch==2.13.0
 PIP_TORCH ?=
 REPOSITORY ?=
+HUB       ?=
 PROMPT    ?= a large red circle moves to the right on a white background
 
 VENV := .venv
@@ -59,7 +61,7 @@ browser: $(BROWSER)  ## figures and book in a real browser (needs Chromium: apt-
 
 book: $(BOOK)  ## build the site: out/book/_build/html/index.html
 	@rm -rf out/book
-	@$(BIN)/minisora course pages --repository "$(REPOSITORY)"
+	@$(BIN)/minisora course pages --repository "$(REPOSITORY)" --hub "$(HUB)"
 	$(BIN)/jupyter-book build out/book/source --path-output out/book --warningiserror --keep-going --quiet
 	@echo "Open out/book/_build/html/index.html"
 

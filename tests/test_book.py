@@ -11,11 +11,12 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+import yaml
 
 from minisora.core.errors import MinisoraError
 from minisora.course.cells import code_cells, pairs, tag_of
 from minisora.course.reference import FLOORS, reference
-from minisora.course.site import LIVE, NOTE, chapter, prepare
+from minisora.course.site import LIVE, NOTE, _launch, chapter, prepare
 from minisora.course.source import public_names
 
 ROOT = Path(__file__).parents[1]
@@ -153,3 +154,13 @@ def test_in_a_browser(address: str) -> None:
         browser.close()
     assert [url for url in outside if not url.startswith(address)] == []
     assert complaints == []
+
+
+def test_launch_buttons_need_a_place_to_launch_from(tmp_path: Path) -> None:
+    config = tmp_path / "_config.yml"
+    shutil.copy(BOOK / "_config.yml", config)
+    _launch(config, "https://github.com/somebody/minisora", "https://hub.example.org")
+    told = yaml.safe_load(config.read_text())
+    assert told["repository"]["url"].endswith("somebody/minisora") and told["html"]["use_repository_button"] is True
+    assert {"binderhub_url", "colab_url", "jupyterhub_url"} <= set(told["launch_buttons"])
+    assert set(yaml.safe_load((BOOK / "_config.yml").read_text())["launch_buttons"]) == {"notebook_interface"}

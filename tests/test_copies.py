@@ -14,6 +14,7 @@ from minisora.core.errors import MinisoraError
 from minisora.course import copies, prove
 from minisora.course.cells import Pair, code_cells, pairs, tag_of
 from minisora.course.mutants import mutants
+from minisora.course.run import execute
 
 ROOT = Path(__file__).parents[1]
 PAIRS = pairs(ROOT / "notebooks")
@@ -69,6 +70,15 @@ def test_an_instructor_sees_open_solutions_and_what_goes_wrong(pair: Pair) -> No
     assert any(cell.get("outputs") for _, cell in code_cells(copy))
     known = {name for name, _, _ in copies.WRONG.findall(guide) if name.startswith(pair.number)}
     assert sum("Common: " in note for note in notes) == len(known)
+
+
+@pytest.mark.slow
+def test_a_student_copy_runs_and_says_what_is_to_do(tmp_path: Path) -> None:
+    pair = next(pair for pair in PAIRS if pair.number == "02")
+    copy = copies.student(pair)
+    execute(copy, tmp_path, "student copy")
+    said = [cell.outputs[-1].text for _, cell in code_cells(copy) if tag_of(cell).kind == "check"]
+    assert len(said) >= 3 and all("⬜" in line and "to do" in line for line in said)
 
 
 def test_making_copies_again_changes_nothing(tmp_path: Path) -> None:

@@ -112,11 +112,12 @@ def pages(
     book: Annotated[Path, arg(help="Where the pages are that are written by hand.")] = Path("book"),
     folder: Folder = Path("notebooks"),
     repository: Annotated[str, arg(help="Where the project is published, for buttons that open a chapter.")] = "",
+    hub: Annotated[str, arg(help="Your JupyterHub, for one more button.")] = "",
 ) -> None:
     """Gather what the book is built from: pages, notebooks, a gallery made on the spot, the reference."""
     from minisora.course.site import prepare
 
-    print(f"build it: jupyter-book build {prepare(book, folder, out, repository)}")
+    print(f"build it: jupyter-book build {prepare(book, folder, out, repository, hub)}")
 
 
 @app.command

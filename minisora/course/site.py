@@ -3,7 +3,6 @@
 import html
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ NOTE = "*(In JupyterLab there are controls here; the figure above or below stand
 FIRST = 6  # clips on the landing page
 
 
-def prepare(book: Path, notebooks: Path, out: Path, repository: str = "") -> Path:
+def prepare(book: Path, notebooks: Path, out: Path, repository: str = "", hub: str = "") -> Path:
     """Write everything that `jupyter-book build` needs into a fresh folder `out`; returns it."""
     if out.exists() and any(out.iterdir()) and not (out / "_toc.yml").exists():
         raise MinisoraError(f"{out} is not empty, and no book was made there: choose another folder")
@@ -30,7 +29,7 @@ def prepare(book: Path, notebooks: Path, out: Path, repository: str = "") -> Pat
     for picture in (root / "data" / "checkpoints").glob("*.png"):
         shutil.copy(picture, out)
     if repository:
-        _launch(out / "_config.yml", repository)
+        _launch(out / "_config.yml", repository, hub)
     for pair in pairs(notebooks):
         nbformat.write(chapter(pair), _made(out / "notebooks") / pair.notebook.name)
     for name, page in reference().items():
@@ -87,20 +86,15 @@ def _grid(figures: list[str]) -> str:
     return '<div class="gallery">\n' + "\n".join(figures) + "\n</div>\n"
 
 
-def _launch(config: Path, repository: str) -> None:
+def _launch(config: Path, repository: str, hub: str) -> None:
     """Buttons that open a chapter elsewhere need to know where the project is published."""
-    lines = config.read_text(encoding="utf-8").splitlines()
-    config.write_text("\n".join(_launching(lines, repository)) + "\n", encoding="utf-8")
-
-
-def _launching(lines: list[str], repository: str) -> Iterator[str]:
-    for line in lines:
-        yield line
-        if line == "launch_buttons:":
-            yield from ('  binderhub_url: "https://mybinder.org"', '  colab_url: "https://colab.research.google.com"')
-        if line == "html:":
-            yield "  use_repository_button: true"
-    yield from ("repository:", f'  url: "{repository}"', '  path_to_book: ""', "  branch: main")
+    text = config.read_text(encoding="utf-8").replace("use_repository_button: false", "use_repository_button: true")
+    places = {"binderhub": "https://mybinder.org", "colab": "https://colab.research.google.com", "jupyterhub": hub}
+    buttons = "".join(f'  {name}_url: "{url}"\n' for name, url in places.items() if url)
+    text = text.replace("launch_buttons:\n", f"launch_buttons:\n{buttons}")
+    config.write_text(
+        f'{text}\nrepository:\n  url: "{repository}"\n  path_to_book: ""\n  branch: main\n', encoding="utf-8"
+    )
 
 
 def _made(folder: Path) -> Path:
