@@ -79,6 +79,42 @@ def reconstruction(
     print(f"numbers: {out.resolve()}\nsheet, real clips above decoded ones: {page.resolve()}")
 
 
+@app.command
+def directing(
+    preset: Annotated[str, arg(help="A preset, or a folder with a trained model.")] = "toy",
+    n: Annotated[int, arg(help="Cases of each capability.")] = 100,
+    only: Annotated[
+        tuple[str, ...], arg(help="animate, extend, fill, connect, edit, loop; all if none is named.")
+    ] = (),
+    seed: Annotated[int, arg(help="Another seed, other noise for the same cases.")] = 0,
+    device: Annotated[str, arg(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    out: Annotated[Path, arg(help="Where the numbers go, as .json; a sheet goes beside it.")] = Path(
+        "out/directing.json"
+    ),
+) -> None:
+    """How well a model animates, extends, fills, connects, edits and loops, beside real clips and cheap tricks."""
+    from tqdm import tqdm
+
+    from minisora.core.checkpoint import save_json
+    from minisora.core.errors import check_choice
+    from minisora.evaluate.directing import CAPABILITIES, judge
+    from minisora.generate.sora import Sora
+    from minisora.viz.sheets import write_sheet
+
+    names = [check_choice("capability", name, CAPABILITIES) for name in only or CAPABILITIES]
+    if n < 1 or out.suffix != ".json":
+        raise MinisoraError(f"{n} cases to {out}: take 1 or more, and a .json file")
+    sora, facts, shown = Sora.from_pretrained(preset, device=device), {}, []
+    for name in names:
+        with tqdm(desc=name, total=n, unit="clip", disable=None) as bar:
+            judged = judge(sora, name, n, seed, bar.update)
+        print(f"{name}: {n} cases; % (95 % interval)\n{judged}\n", flush=True)
+        facts[name] = judged.facts()
+        shown += judged.shown
+    save_json(out, {"command": command(), "preset": sora.name, "weights": sora.weights, "results": facts})
+    print(f"numbers: {out.resolve()}\nsheet: {write_sheet(out.with_suffix('.png'), shown).resolve()}")
+
+
 def command() -> str:
     """What was typed, so that a file of numbers says how to get them again."""
     return shlex.join(["minisora", *sys.argv[1:]])

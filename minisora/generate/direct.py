@@ -50,9 +50,10 @@ def extend(sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = Fa
         fresh, overlap = hop(sora, made, prompt, {**options, "seed": seed + number})
         assert fresh.raw is not None
         new = slice(None, len(fresh.frames) - overlap) if backward else slice(overlap, None)
-        parts, raws = (fresh.frames[new], made.frames), (fresh.raw[new], raw)
-        made = _part(clip, torch.cat(parts if backward else parts[::-1]))
-        raw, recipe = torch.cat(raws if backward else raws[::-1]), recipe or dict(fresh.recipe)
+        seen = fresh.raw if number == 0 else fresh.raw[new]  # what was given is told as the model decodes it
+        rest = raw[len(seen) - len(fresh.raw[new]) :] if backward else raw[: len(raw) - len(seen) + len(fresh.raw[new])]
+        made = _part(clip, _joined(fresh.frames[new], made.frames, backward))
+        raw, recipe = _joined(seen, rest, backward), recipe or dict(fresh.recipe)
     length = len(clip.frames) + frames
     cut = slice(-length, None) if backward else slice(length)
     recipe |= {"directed": "extend backward" if backward else "extend", "size": size_name((length, *clip.shape[1:]))}
@@ -190,6 +191,10 @@ def _part(clip: Clip, frames: Tensor) -> Clip:
 def _directed(take: Take, how: str, raw: Tensor) -> Directed:
     recipe = dict(take.recipe) | {"directed": how}
     return Directed(take.frames, take.fps, take.caption, take.source, take.license, recipe=recipe, raw=raw)
+
+
+def _joined(new: Tensor, old: Tensor, backward: bool) -> Tensor:
+    return torch.cat([new, old] if backward else [old, new])
 
 
 def _gain(sora: Sora, clip: Clip, backward: bool) -> int:
