@@ -29,13 +29,13 @@ MODULES = (
     "minisora.train.optim",
     "minisora.train.state",
     "minisora.train.vae",
+    "minisora.generate.direct",
 )
 
 OPTIONS = "a list of options: notebooks import it and say what they set"
 DRAFT = "notebooks build a shorter one that gives the same numbers, and compare"
 SPELLING = "reads or writes a name; there is no idea in it"
 FULL_SIZE = "for the full-size model: notebook 14"
-DIRECTING = "directing: notebook 11"
 CARE = "guards the engine; notebook 07 says what it does"
 USED = "used in notebook 03, which derives what it does"
 
@@ -54,10 +54,6 @@ EXCUSED = {
     "minisora.models.tokenizer.pretrained_tokenizer": FULL_SIZE,
     "minisora.models.tokenizer.clean": FULL_SIZE,
     "minisora.models.tiling.tiled": FULL_SIZE,
-    "minisora.tokens.known.Known": DIRECTING,
-    "minisora.tokens.known.Canvas": DIRECTING,
-    "minisora.tokens.known.place_of": DIRECTING,
-    "minisora.tokens.known.paint": DIRECTING,
     "minisora.train.engine.check": CARE,
     "minisora.train.engine.refuse_to_go_on": CARE,
     "minisora.train.engine.compiled": CARE,

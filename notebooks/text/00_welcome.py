@@ -152,6 +152,7 @@ for name, preset in PRESETS.items():
 # | 06 | How do words steer pixels? | tokenizer, text encoder, guidance |
 # | 07 | How is it all trained without wasting an hour? | the training engine |
 # | 10 | How few steps are enough? | samplers and schedules |
+# | 11 | How can one model animate, extend, loop, connect, fill and edit? | directing |
 #
 # Each notebook is meant to be worked through: run a cell, look, change something, run it again. It builds its piece of the
 # package word for word, so what you have read is what runs. Every one shows how the obvious way fails, and ends with

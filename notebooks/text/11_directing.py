@@ -1,0 +1,723 @@
+# %% [markdown] tags=["header"]
+# # 11 · Directing
+#
+# > **How can one model animate, extend, loop, connect, fill and edit?**
+#
+# **You will build** known tokens, the one mechanism behind nearly all of it, and on top of it each capability in a few lines.
+#
+# **You need** notebooks 03, 05 and 10.
+#
+# **Measured** · runs in 50 s on two CPU cores · needs 0.6 GiB · reads in about 41 minutes
+
+# %% tags=["parameters"]
+PROFILE = "fast"  # "full" judges ten times as many cases
+
+# %%
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minisora.core.errors import MinisoraError
+from minisora.course.exercises import exercise
+from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
+from minisora.data.datasets import rendered
+from minisora.evaluate import directing
+from minisora.evaluate.shares import tally
+from minisora.generate.credits import Take
+from minisora.generate.sora import Sora
+from minisora.tokens.packing import Tokens, pack
+from minisora.tokens.patches import Grid, grid_of, patchify, positions
+from minisora.viz.figures import picture
+from minisora.viz.player import show
+from minisora.viz.sheets import png, strip
+from minisora.viz.style import use_style
+from minisora.viz.widgets import explore
+from minisora.worlds import world
+
+use_style()
+torch.manual_seed(0)
+CASES = 60 if PROFILE == "full" else 6
+shapes, sora = world("shapes"), Sora.from_pretrained("toy")
+
+# %% [markdown]
+# ## The question
+#
+# A model that turns noise into video can be given less than noise. Give it a first frame, and it has to animate it; a beginning and
+# an end, and it has to find a way; half of every frame, and it has to paint the rest. Sora's report shows all of these, and it would be sad
+# to need a model for each.
+#
+# Here is a real clip, of which we will always know the truth.
+
+# %%
+scene = shapes.sample(7, 17 / 8, count=1, style="flat", motion="right", size="large")
+clip = rendered(scene, (17, 64, 64))
+prompt = shapes.caption(scene)
+show(clip)
+
+# %% [markdown]
+# ## It fails first: write what is known into the latents
+#
+# The obvious way: encode what is known, put those latents where they belong, let the sampler fill in the rest. For the *beginning* of a clip
+# that is exactly right. In a causal VAE the first latents depend on nothing later. But take frame 10. Which latent is it? Latent 3 holds
+# frames 9 to 12, mixed, and looks back on those before. Encode frame 10 as a picture and put it there:
+
+# %%
+with torch.no_grad():
+    z, alone = sora.encode(clip), sora.encode(Clip(clip.frames[10:11]))
+    pasted = z.clone()
+    pasted[:, 3] = alone[:, 0]
+    errors = [(sora.decode(some).frames[9:13].float() - clip.frames[9:13].float()).abs().mean().item() for some in (z, pasted)]
+print(f"frames 9 to 12 are off by {errors[0]:.1f} gray levels as they were encoded, and by {errors[1]:.1f} with frame 10 pasted in")
+show([sora.decode(some) for some in (z, pasted)])
+
+
+# %% [markdown]
+# A latent of a picture says "this, and nothing moves"; a latent of the middle says "four frames like this, after what came before". One is not
+# the other.
+#
+# ## Known tokens
+#
+# So a known frame is not written *into* the clip. It is laid *beside* it: encoded as a picture, cut into tokens, and appended to the sequence with
+# time $t = 0$, which says "this is not noise". Where does it stand in time? Latent $k$ holds frames $4k - 3 \ldots 4k$, whose middle is
+# $4k - 1.5$. Turned round, frame $f$ stands at $k = (f + 1.5)/4$. Rotary positions may be fractions, so it simply stands there, between two
+# latents. That is all:
+
+# %% tags=["source: minisora.tokens.known.Known"]
+@dataclass(frozen=True)
+class Known:
+    """What is given of one clip, as latents. Several may be given together."""
+
+    prefix: Tensor | None = None
+    """(c, 1 + k, h, w): the first latents, written in their place."""
+    frames: Mapping[int, Tensor] = field(default_factory=dict)
+    """Frame number → (c, 1, h, w): single frames, encoded as images and appended. A causal latent holds a mix of
+    several frames, so one of them cannot be written into it."""
+    region: Tensor | None = None
+    """(c, t, h, w): the whole clip with its unknown part painted grey, appended."""
+
+
+# %% tags=["source: minisora.tokens.known.place_of"]
+def place_of(frame: int, stride: int) -> float:
+    """Where a pixel frame stands on the time axis of the latents: frame 0 at 0, then `stride` frames to a latent."""
+    return 0.0 if frame == 0 else (frame + (stride - 1) / 2) / stride
+
+
+# %%
+figure, ax = plt.subplots(figsize=(8, 1.5))
+ax.scatter(range(5), [0] * 5, s=160, marker="s", label="latents of a clip")
+ax.scatter([place_of(frame, 4) for frame in range(17)], [1] * 17, s=30, color="#D55E00", label="single frames 0 … 16")
+ax.set(yticks=[], ylim=(-0.8, 1.8), xlabel="place in time", xticks=range(5))
+ax.legend(loc="upper right", bbox_to_anchor=(1.35, 1.1))
+picture(figure, "Two rows of marks on one axis: five latents at whole places, and seventeen single frames at places between them.")
+
+
+# %% [markdown]
+# A *canvas* is packed tokens of which some are known. The sampler must never move those, and a step of theirs would even divide by
+# zero in UniPC, so it does not see them: it gets the unknown ones, and each question puts the known ones back.
+
+# %% tags=["source: minisora.tokens.known.Canvas"]
+@dataclass(frozen=True)
+class Canvas:
+    """Packed tokens of which some are known: a sampler sees and moves only the unknown ones."""
+
+    tokens: Tokens
+    unknown: Tensor
+    """(n,): True where a token is to be made."""
+
+    def start(self) -> Tensor:
+        """The unknown tokens, where a sampler begins."""
+        return self.tokens.x[self.unknown]
+
+    def with_unknown(self, x: Tensor) -> Tokens:
+        """All tokens, the unknown ones replaced by x."""
+        full = self.tokens.x.clone()
+        full[self.unknown] = x
+        return self.tokens.with_x(full)
+
+    def velocity(self, model: Callable[[Tokens, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        """A model of all tokens and their times as a function of the unknown ones and one time, for a sampler."""
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            times = torch.where(self.unknown, t.to(self.unknown.device), 0.0)
+            return model(self.with_unknown(x), times)[self.unknown]
+
+        return velocity
+
+
+# %% tags=["source: minisora.tokens.known._check_same"]
+def _check_same(clip: Tensor, latent: Tensor, what: str, frames: int) -> None:
+    c, t, h, w = latent.shape
+    if (c, h, w) != (clip.shape[0], *clip.shape[2:]) or t > frames:
+        raise MinisoraError(
+            f"the known {what} has latents of shape {tuple(latent.shape)}, and the clip {tuple(clip.shape)}: "
+            f"channels, height and width have to be the same, and at most {frames} in time"
+        )
+
+
+# %% tags=["source: minisora.tokens.known._appended"]
+def _appended(clip: Tensor, given: Known, patch: Grid, stride: int) -> list[tuple[Tensor, Tensor]]:
+    """Tokens and positions of what cannot be written in place."""
+    if given.frames and patch[0] != 1:
+        raise MinisoraError(f"single known frames need tokens of one latent in time, and a patch has {patch[0]}")
+    frames = 1 + (clip.shape[1] - 1) * stride
+    extra = []
+    for frame, latent in sorted(given.frames.items()):
+        if not 0 <= frame < frames:
+            raise MinisoraError(f"frame {frame} is given, and the clip has frames 0 to {frames - 1}")
+        _check_same(clip, latent, f"frame {frame}", frames=1)
+        place = positions(grid_of(latent, patch), clip.device)
+        extra.append((patchify(latent.to(clip), patch), place + place.new_tensor([place_of(frame, stride), 0, 0])))
+    if given.region is not None:
+        _check_same(clip, given.region, "region", frames=clip.shape[1])
+        if given.region.shape[1] != clip.shape[1]:
+            raise MinisoraError(f"the region has {given.region.shape[1]} latents in time, and the clip {clip.shape[1]}")
+        extra.append((patchify(given.region.to(clip), patch), positions(grid_of(clip, patch), clip.device)))
+    return extra
+
+
+# %% tags=["source: minisora.tokens.known.paint"]
+def paint(
+    clips: Sequence[Tensor], known: Sequence[Known | None], patch: Grid, stride: int, rings: Sequence[bool] = ()
+) -> Canvas:
+    """Pack noisy latents (c, t, h, w), write their known prefixes in place and append what else is known of them.
+
+    `stride` is the number of frames in a latent; `rings` says of each clip whether its time goes round.
+    """
+    tokens = pack(clips, patch, rings)
+    xs, places, unknown, lengths = [], [], [], []
+    parts = zip(tokens.x.split(tokens.lengths), tokens.pos.split(tokens.lengths), clips, known, strict=True)
+    for x, pos, clip, given in parts:
+        given = given or Known()
+        extra = _appended(clip, given, patch, stride)
+        before = 0
+        if given.prefix is not None:
+            _check_same(clip, given.prefix, "prefix", frames=clip.shape[1])
+            start = patchify(given.prefix.to(x), patch)
+            x, before = torch.cat([start, x[len(start) :]]), len(start)
+        xs += [x, *(tokens for tokens, _ in extra)]
+        places += [pos, *(place for _, place in extra)]
+        lengths.append(len(x) + sum(len(tokens) for tokens, _ in extra))
+        mask = torch.zeros(lengths[-1], dtype=torch.bool, device=x.device)
+        mask[before : len(x)] = True
+        unknown.append(mask)
+    packed = Tokens(torch.cat(xs), torch.cat(places), tokens.grids, tuple(lengths), tokens.rings)
+    return Canvas(packed, torch.cat(unknown))
+
+
+# %% [markdown]
+# The model has to have met such tokens in training; 30 % of the clips that it saw had some (notebook 07, `given`).
+#
+# ## Animate
+#
+# Each capability is now data: what is known, and what to put back. The result keeps both: `frames`, in which what was given stands exactly as it
+# was, and `raw`, what the model itself made of it.
+
+# %% tags=["source: minisora.generate.direct.Directed"]
+@dataclass(frozen=True, eq=False, repr=False)
+class Directed(Take):
+    """A clip in which what was given stands as it was."""
+
+    raw: Tensor | None = None
+    """The frames as the model decoded them."""
+
+
+# %% tags=["source: minisora.generate.direct._directed"]
+def _directed(take: Take, how: str, raw: Tensor) -> Directed:
+    recipe = dict(take.recipe) | {"directed": how}
+    return Directed(take.frames, take.fps, take.caption, take.source, take.license, recipe=recipe, raw=raw)
+
+
+# %% tags=["source: minisora.generate.direct._part"]
+def _part(clip: Clip, frames: Tensor) -> Clip:
+    """Other frames of a clip, without its exact state."""
+    return Clip(frames, clip.fps, clip.caption, clip.source, clip.license)
+
+
+# %% tags=["source: minisora.generate.direct._made"]
+def _made(
+    sora: Sora, clip: Clip, prompt: str, frames: int, known: Known, given: list[int], options: dict[str, Any]
+) -> Directed:
+    """Generate with what is known; the frames that are `given` are then those of the clip again."""
+    options = {"fps": clip.fps} | options
+    (take,) = sora.generate(prompt, (frames, *clip.shape[1:]), known=[known], **options)
+    raw, result = take.frames, take.frames.clone()
+    if given:
+        result[given] = clip.frames[given]
+    return _directed(replace(take, frames=result), "known", raw)
+
+
+# %% tags=["source: minisora.generate.direct.animate"]
+def animate(sora: Sora, image: Clip, prompt: str, frames: int | None = None, **options: Any) -> Directed:
+    """A clip that begins with an image."""
+    start = _part(image, image.frames[:1])
+    return _made(sora, start, prompt, frames or sora.preset.size[0], Known(prefix=sora.encode(start)), [0], options)
+
+
+# %%
+image = Clip(clip.frames[:1])
+moving = [animate(sora, image, prompt.replace("moves to the right", words), seed=1) for words in ("moves to the right", "bobs up and down", "stays still")]
+assert all(torch.equal(made.frames[:1], image.frames) for made in moving), "the given frame is given back"
+show(moving)
+
+# %% [markdown]
+# ## Extend
+#
+# Forward: the last nine frames are the known beginning of a new clip, of which the rest is appended, and so on. Each hop sees only those nine,
+# so an hour takes no more memory than a second. Backward: the first frames of a clip are the known *end* of a new one.
+
+# %% tags=["source: minisora.generate.direct.CONTEXT"]
+CONTEXT = 9
+"""Frames that an extension looks back on."""
+
+# %% tags=["source: minisora.generate.direct.ENDING"]
+ENDING = 5
+"""Frames of an ending that are given, every second of them."""
+
+
+# %% tags=["source: minisora.generate.direct._tail"]
+def _tail(clip: Clip, most: int, stride: int) -> Tensor:
+    """The last 1 + stride k frames of a clip, at most so many."""
+    count = min(most, len(clip.frames))
+    return clip.frames[-(count - (count - 1) % stride) :]
+
+
+# %% tags=["source: minisora.generate.direct._whole"]
+def _whole(frames: int, stride: int) -> int:
+    """The least 1 + stride k that is not below `frames`."""
+    return 1 + -(-(frames - 1) // stride) * stride
+
+
+# %% tags=["source: minisora.generate.direct._window"]
+def _window(sora: Sora, known: int) -> int:
+    """Frames of a hop: as many as the model was trained on, and more than are known."""
+    return max(sora.preset.size[0], _whole(known + 1, sora.vae.config.compression[0]))
+
+
+# %% tags=["source: minisora.generate.direct._gain"]
+def _gain(sora: Sora, clip: Clip, backward: bool) -> int:
+    """New frames in each hop of an extension."""
+    stride = sora.vae.config.compression[0]
+    known = min(ENDING, len(clip.frames)) if backward else len(_tail(clip, CONTEXT, stride))
+    return _window(sora, known) - known
+
+
+# %% tags=["source: minisora.generate.direct._places"]
+def _places(count: int, length: int) -> list[int]:
+    """Where the frames of an ending of `count` stand in a clip of `length`."""
+    return list(range(length - count, length))
+
+
+# %% tags=["source: minisora.generate.direct._singles"]
+def _singles(sora: Sora, head: Tensor, length: int) -> dict[int, Tensor]:
+    """An ending as single known frames, every second of them and the last, at their places in a clip of `length`."""
+    chosen = sorted({*range(0, len(head), 2), len(head) - 1})
+    return {length - len(head) + at: sora.encode(Clip(head[at : at + 1])) for at in chosen}
+
+
+# %% tags=["source: minisora.generate.direct._filled"]
+def _filled(tail: Tensor, head: Tensor, length: int) -> Tensor:
+    """Frames of a clip of which only the beginning and the end are known."""
+    some = tail if len(tail) else head
+    between = torch.zeros(length - len(tail) - len(head), *some.shape[1:], dtype=torch.uint8)
+    return torch.cat([tail, between, head])
+
+
+# %% tags=["source: minisora.generate.direct._joined"]
+def _joined(new: Tensor, old: Tensor, backward: bool) -> Tensor:
+    return torch.cat([new, old] if backward else [old, new])
+
+
+# %% tags=["source: minisora.generate.direct._after"]
+def _after(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+    """A clip that begins with the last frames of another, and how many those are."""
+    tail = _tail(clip, CONTEXT, sora.vae.config.compression[0])
+    start = _part(clip, tail)
+    known, given = Known(prefix=sora.encode(start)), list(range(len(tail)))
+    return _made(sora, start, prompt, _window(sora, len(tail)), known, given, options), len(tail)
+
+
+# %% tags=["source: minisora.generate.direct._before"]
+def _before(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+    """A clip that ends with the first frames of another, and how many those are."""
+    head = clip.frames[:ENDING]
+    length = _window(sora, len(head))
+    known, given = Known(frames=_singles(sora, head, length)), _places(len(head), length)
+    end = _part(clip, _filled(clip.frames[:0], head, length))
+    return _made(sora, end, prompt, length, known, given, options), len(head)
+
+
+# %% tags=["source: minisora.generate.direct.extend"]
+def extend(sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = False, **options: Any) -> Directed:
+    """So many more frames after a clip, or before it, in hops that each see only the nearest few: memory stays flat."""
+    if frames < 1:
+        raise MinisoraError(f"a clip cannot be extended by {frames} frames: take 1 or more")
+    hop, made, seed = (_before if backward else _after), _part(clip, clip.frames), options.pop("seed", 0)
+    raw, recipe = made.frames, {}
+    for number in range(-(-frames // _gain(sora, clip, backward))):
+        fresh, overlap = hop(sora, made, prompt, {**options, "seed": seed + number})
+        assert fresh.raw is not None
+        new = slice(None, len(fresh.frames) - overlap) if backward else slice(overlap, None)
+        seen = fresh.raw if number == 0 else fresh.raw[new]  # what was given is told as the model decodes it
+        rest = raw[len(seen) - len(fresh.raw[new]) :] if backward else raw[: len(raw) - len(seen) + len(fresh.raw[new])]
+        made = _part(clip, _joined(fresh.frames[new], made.frames, backward))
+        raw, recipe = _joined(seen, rest, backward), recipe or dict(fresh.recipe)
+    length = len(clip.frames) + frames
+    cut = slice(-length, None) if backward else slice(length)
+    recipe |= {"directed": "extend backward" if backward else "extend", "size": size_name((length, *clip.shape[1:]))}
+    return Directed(made.frames[cut], clip.fps, prompt, f"minisora {sora.name}", recipe=recipe, raw=raw[cut])
+
+
+# %%
+start = Clip(clip.frames[:9], clip.fps)
+longer = extend(sora, start, prompt, 16, seed=1)
+earlier = extend(sora, Clip(clip.frames[8:], clip.fps), prompt, 12, backward=True, seed=1)
+show([longer, earlier])
+
+
+# %% [markdown]
+# ## Connect, and fill
+#
+# A beginning *and* an end. The cheap trick is a cross-fade, and half-way it shows two ghosts:
+
+# %% tags=["source: minisora.generate.direct.connect"]
+def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | None = None, **options: Any) -> Directed:
+    """One clip, then generated frames, then another clip; `frames` counts the generated ones."""
+    if first.shape[1:] != second.shape[1:]:
+        raise MinisoraError(f"{first.size} and {second.size} cannot be connected: give both one height and width")
+    stride = sora.vae.config.compression[0]
+    tail = _tail(first, ENDING, stride)
+    wanted = frames or sora.preset.size[0] - len(tail) - ENDING
+    whole = _whole(len(tail) + wanted + min(ENDING, len(second.frames)), stride)
+    head = second.frames[: whole - len(tail) - wanted]
+    known = Known(prefix=sora.encode(_part(first, tail)), frames=_singles(sora, head, whole))
+    given = [*range(len(tail)), *_places(len(head), whole)]
+    middle = _made(sora, _part(first, _filled(tail, head, whole)), prompt, whole, known, given, options)
+    inner = slice(len(tail), whole - len(head))
+    assert middle.raw is not None
+    frames_, raw = (torch.cat([first.frames, some[inner], second.frames]) for some in (middle.frames, middle.raw))
+    recipe = dict(middle.recipe) | {"directed": "connect", "size": size_name((len(frames_), *first.shape[1:]))}
+    return Directed(frames_, first.fps, prompt, middle.source, recipe=recipe, raw=raw)
+
+
+# %%
+other = rendered(shapes.sample(9, 17 / 8, count=1, style="flat", size="large"), (17, 64, 64))
+joined = connect(sora, clip, other, shapes.caption(shapes.sample(9, 17 / 8, count=1, style="flat", size="large")), 7, seed=1)
+share = torch.linspace(0, 1, 9)[1:-1, None, None, None]
+faded = ((1 - share) * clip.frames[-1:].float() + share * other.frames[:1].float()).round().byte()
+figure, axes = plt.subplots(2, 1, figsize=(9, 3))
+for ax, frames, name in zip(axes, (joined.frames[17:24], faded), ("generated", "cross-fade"), strict=True):
+    ax.imshow(torch.cat(list(frames), 1))
+    ax.set(xticks=[], yticks=[], ylabel=name)
+    ax.grid(False)
+picture(figure, "Two rows of seven frames between two clips: above, generated ones; below, a cross-fade in which both are half transparent.")
+
+
+# %% tags=["source: minisora.generate.direct._around"]
+def _around(sora: Sora, clip: Clip, mask: Tensor) -> Known:
+    """What is known of a clip with gaps (t,): all before the first, and on from there the frames at their borders."""
+    first = int(mask.int().argmax())
+    prefix = clip.frames[: first - (first - 1) % sora.vae.config.compression[0]] if first else clip.frames[:0]
+    beside = F.max_pool1d(mask.float()[None, None], 3, 1, 1)[0, 0].bool()
+    beside[-1] = True
+    places = [at for at in (beside & ~mask).nonzero().flatten().tolist() if at >= len(prefix)]
+    return Known(
+        prefix=sora.encode(_part(clip, prefix)) if len(prefix) else None,
+        frames={at: sora.encode(_part(clip, clip.frames[at : at + 1])) for at in places},
+    )
+
+
+# %% tags=["source: minisora.generate.direct.GREY"]
+GREY = 128
+"""What stands in a clip where a region is unknown: 0 in −1 … 1, as in training."""
+
+
+# %% tags=["source: minisora.generate.direct.fill"]
+def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> Directed:
+    """Make anew what a mask (t,) of frames or (h, w) of places marks, and leave the rest as it is."""
+    mask = mask.bool()
+    if not mask.any() or mask.all():
+        raise MinisoraError("the mask covers nothing, or everything: mark what is to be made anew, and leave something")
+    if mask.shape == clip.shape[:1]:
+        given = (~mask).nonzero().flatten().tolist()
+        return _made(sora, clip, prompt, len(clip.frames), _around(sora, clip, mask), given, options)
+    if mask.shape != clip.shape[1:]:
+        raise MinisoraError(
+            f"a mask of shape {tuple(mask.shape)} is neither (frames,) nor (height, width) of {clip.size}"
+        )
+    grey = torch.where(mask[..., None], torch.tensor(GREY, dtype=torch.uint8), clip.frames)
+    known = Known(region=sora.encode(_part(clip, grey)))
+    made = _made(sora, clip, prompt, len(clip.frames), known, [], options)
+    return replace(made, frames=torch.where(mask[..., None], made.frames, clip.frames))
+
+
+# %%
+gap, left = torch.zeros(17, dtype=torch.bool), torch.zeros(64, 64, dtype=torch.bool)
+gap[5:12] = True
+left[:, :32] = True
+show([fill(sora, clip, gap, prompt, seed=1), fill(sora, clip, left, prompt, seed=1)])
+
+# %% [markdown]
+# **Choose what is given.** Any of the first, the middle and the last frame:
+
+# %% tags=["draft"]
+def given_some(first: bool, middle: bool, last: bool) -> bytes:
+    """A clip of which the chosen frames are known."""
+    chosen = [place for place, told in ((0, first), (8, middle), (16, last)) if told]
+    if not chosen:
+        return png(strip(sora.generate(prompt, seed=1)[0], count=5))
+    mask = torch.ones(17, dtype=torch.bool)
+    mask[chosen] = False
+    return png(strip(fill(sora, clip, mask, prompt, seed=1), count=5))
+
+
+# %%
+explore(given_some, first=widgets.Checkbox(True, description="first"), middle=widgets.Checkbox(False, description="middle"),
+        last=widgets.Checkbox(True, description="last"))  # fmt: skip
+
+# %%
+figure, axes = plt.subplots(3, 1, figsize=(8, 4.4))
+for ax, chosen in zip(axes, ((True, False, False), (True, False, True), (True, True, True)), strict=True):
+    ax.imshow(plt.imread(io.BytesIO(given_some(*chosen))))
+    ax.set(xticks=[], yticks=[], title=" and ".join(name for name, told in zip(("first", "middle", "last"), chosen, strict=True) if told))
+    ax.grid(False)
+picture(figure, "Three strips of five frames: clips of which the first frame, the first and the last, and all three were given.")
+
+
+# %% [markdown]
+# ## Edit
+#
+# To change a clip and keep its motion, no token is known. Instead, begin half-way: noise the clip up to some $t$, and walk back from there under
+# *another* prompt ([Meng et al. 2021](https://arxiv.org/abs/2108.01073)). What noise has not drowned, the layout, stays; what it has, the
+# prompt decides. One number says how much.
+
+# %% tags=["source: minisora.generate.direct.edit"]
+def edit(sora: Sora, clip: Clip, prompt: str, strength: float = 0.85, **options: Any) -> Directed:
+    """The same clip under another prompt: noised up to a time and made again from there (SDEdit, Meng et al. 2021).
+
+    At strength 1 nothing of it remains, and little is changed near 0.
+    """
+    if not 0 < strength < 1:
+        raise MinisoraError(f"an edit of strength {strength} is none: take a strength between 0 and 1, such as 0.85")
+    (take,) = sora.generate(prompt, size_name(clip.shape), init=[clip], start=strength, fps=clip.fps, **options)
+    return _directed(take, "edit", take.frames)
+
+
+# %%
+wanted = directing.Case(clip, scene, clip, scene).recolored
+new = shapes.caption(wanted)
+dial = {strength: edit(sora, clip, new, strength=strength, seed=1) for strength in (0.5, 0.7, 0.8, 0.9, 0.95)}
+figure, axes = plt.subplots(len(dial), 1, figsize=(7, 6))
+for ax, (strength, made) in zip(axes, dial.items(), strict=True):
+    ax.imshow(strip(made, count=6))
+    ax.set(xticks=[], yticks=[], title=f"strength {strength}")
+    ax.grid(False)
+picture(figure, f"The clip edited to '{new}' at five strengths: unchanged color at the lowest, new color and another motion at the highest.")
+
+# %%
+explore(lambda strength: png(strip(dial[strength], count=6)), strength=widgets.SelectionSlider(options=list(dial), value=0.8, description="strength"))
+
+
+# %% [markdown]
+# ## Loop
+#
+# A perfect loop is not a clip whose last frame equals its first (that frame would be shown twice), nor one that runs forward and back. It is a clip
+# without a beginning. Two things in our model know where the beginning is: rotary positions, and the VAE, in which frame 0 stands alone. The first
+# we close: a ring of $k$ places uses only frequencies that are whole multiples of $2\pi/k$ (`closed`, notebook 05). For the second we decode *two* laps and
+# keep the second, which has a past like any other.
+
+# %% tags=["source: minisora.generate.direct.loop"]
+def loop(sora: Sora, prompt: str, frames: int | None = None, **options: Any) -> Directed:
+    """A clip that goes round: after its last frame comes its first, and nobody can say where it began."""
+    size = None if frames is None else size_name((frames, *sora.preset.size[1:]))
+    (take,) = sora.generate(prompt, options.pop("size", size), ring=True, **options)
+    return _directed(take, "loop", take.frames)
+
+
+# %%
+round_ = loop(sora, "a large blue circle circles clockwise on a cream background", seed=3)
+inner = round_.frames.float().diff(dim=0).abs().mean((1, 2, 3))
+seam = (round_.frames[0].float() - round_.frames[-1].float()).abs().mean()
+figure, ax = plt.subplots(figsize=(6, 2.4))
+ax.bar(range(len(inner)), inner, label="from frame to frame")
+ax.bar(len(inner), seam, color="#D55E00", label="from the last to the first")
+ax.set(xlabel="step", ylabel="gray levels")
+ax.legend()
+picture(figure, "Bars of how much changes from frame to frame, and one in another color for the step from the last frame to the first.")
+
+# %%
+show(round_)
+
+
+# %% [markdown]
+# ## Preview, and storyboard
+#
+# Noise decides the layout, and noise of another size is another layout. So a preview is made small, enlarged, noised to $t = 0.8$ and finished at full size. And a
+# storyboard is extension with a new prompt at every hop.
+
+# %% tags=["source: minisora.generate.direct.preview"]
+def preview(
+    sora: Sora, prompt: str, size: str | Size | None = None, start: float = 0.8, **options: Any
+) -> list[Directed]:
+    """A clip at half its height and width, quickly, and then the full one with the same layout."""
+    frames, height, width = parse_size(size or sora.preset.size)
+    (small,) = sora.generate(prompt, (frames, height // 2, width // 2), **options)
+    larger = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
+    guide = from_pixels(larger, small.fps)
+    (full,) = sora.generate(prompt, (frames, height, width), init=[guide], start=start, **options)
+    return [_directed(take, "preview", take.frames) for take in (small, full)]
+
+
+# %% tags=["source: minisora.generate.direct.storyboard"]
+def storyboard(sora: Sora, shots: Sequence[tuple[str, int]], **options: Any) -> Directed:
+    """Prompts, each with so many frames, as one clip: every next one goes on from the last frames of the one before."""
+    if not shots:
+        raise MinisoraError("a storyboard has one shot or more, such as [('a red circle rises', 17)]")
+    seed, (prompt, frames) = options.pop("seed", 0), shots[0]
+    size = options.pop("size", None)
+    (made,) = sora.generate(prompt, size or (frames, *sora.preset.size[1:]), seed=seed, **options)
+    clip: Directed = _directed(made, "storyboard", made.frames)
+    for number, (prompt, frames) in enumerate(shots[1:], 1):
+        clip = extend(sora, clip, prompt, frames, seed=seed + number, **options)
+    recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": [list(shot) for shot in shots], "seed": seed}
+    return replace(clip, caption=" / ".join(prompt for prompt, _ in shots), recipe=recipe)
+
+
+# %%
+show(storyboard(sora, [("a large red circle moves to the right on a white background", 17), ("a large red circle rises on a white background", 12)], seed=1))
+
+# %% [markdown]
+# ## How good is it?
+#
+# Each capability on a few unseen cases, beside the real clip and a cheap trick (`minisora evaluate directing` does a hundred):
+
+# %%
+for name in ("animate", "extend", "fill", "edit", "loop"):
+    judged = directing.judge(sora, name, CASES)
+    for who, reports in judged.reports.items():
+        shares = {claim: f"{100 * share.value:3.0f} %" for claim, share in tally(reports).items() if claim != "mean claim"}
+        print(f"{name:8s} {who:24s}", "  ".join(f"{claim} {share}" for claim, share in shares.items()))
+
+# %% [markdown]
+# ## What could go wrong
+#
+# - **Judging what was put back.** Given frames are exact in `frames`, whatever the model thinks. Its own version is `raw`, and a large error there shows
+#   as a jump at the seam.
+# - **Errors that feed themselves.** Each hop of an extension begins from frames that were generated. What is a little too dark becomes darker.
+# - **A loop that hardly moves.** Standing still closes perfectly. Ask for motion, too.
+
+# %% [markdown]
+# ## Exercise 11.1 · 10 minutes · easy
+#
+# The other way round: which frames does latent $k$ hold, for a VAE whose latents hold `stride` frames each, but for frame 0?
+#
+# <details><summary>Hint</summary>
+#
+# Latent 0 is frame 0. Latent 1 begins with frame 1.
+#
+# </details>
+
+# %% tags=["exercise: 11.1"]
+def frames_of(latent: int, stride: int) -> list[int]:
+    """The frames that a latent holds."""
+    raise NotImplementedError("exercise 11.1")
+
+
+# %% tags=["check: 11.1"]
+with exercise("11.1"):
+    assert frames_of(0, 4) == [0] and frames_of(1, 4) == [1, 2, 3, 4] and frames_of(3, 2) == [5, 6]
+    for latent in range(1, 6):
+        held = frames_of(latent, 4)
+        assert abs(sum(place_of(frame, 4) for frame in held) / len(held) - latent) < 1e-9, "their places lie around the latent's"
+
+# %% tags=["solution: 11.1"] jupyter={"source_hidden": true}
+def frames_of(latent: int, stride: int) -> list[int]:
+    """The frames that a latent holds."""
+    return [0] if latent == 0 else list(range(stride * (latent - 1) + 1, stride * latent + 1))
+
+
+# %% [markdown]
+# ## Exercise 11.2 · 15 minutes · medium
+#
+# Tell a boomerang from a clip. Return how much a clip resembles its own reverse: the mean absolute difference of `frames` and the frames
+# backward, divided by the mean absolute difference of neighbours. A boomerang gives 0.
+#
+# <details><summary>Hint</summary>
+#
+# `.float()`, `.flip(0)`, `.diff(dim=0)`, `.abs().mean()`.
+#
+# </details>
+
+# %% tags=["exercise: 11.2"]
+def unlike_reverse(frames: Tensor) -> float:
+    """0 for a clip that runs forward and back."""
+    raise NotImplementedError("exercise 11.2")
+
+
+# %% tags=["check: 11.2"]
+with exercise("11.2"):
+    there_and_back = torch.cat([clip.frames[:9], clip.frames[:8].flip(0)])
+    assert unlike_reverse(there_and_back) == 0
+    assert unlike_reverse(clip.frames) > 2, "a clip that moves to the right is unlike its reverse"
+    ramp = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 2, 2, 3) * 10
+    assert abs(unlike_reverse(ramp) - 2.4) < 1e-6, "0 10 20 30 40: differences 40 20 0 20 40, over steps of 10"
+
+# %% tags=["solution: 11.2"] jupyter={"source_hidden": true}
+def unlike_reverse(frames: Tensor) -> float:
+    """0 for a clip that runs forward and back."""
+    moving = frames.float()
+    return ((moving - moving.flip(0)).abs().mean() / moving.diff(dim=0).abs().mean()).item()
+
+
+# %% [markdown]
+# ## Exercise 11.3 · 20 minutes · hard
+#
+# Three beginnings, one ending: make several clips that all end with the same frames, from different seeds, as the report shows it.
+#
+# <details><summary>Hint</summary>
+#
+# `extend(..., backward=True)` with several seeds, and cut the given clip's frames to those that are the common ending.
+#
+# </details>
+
+# %% tags=["exercise: 11.3"]
+def beginnings(ending: Clip, prompt: str, frames: int, seeds: Sequence[int]) -> list[Clip]:
+    """Clips of `frames` generated frames followed by the ending, one for each seed."""
+    raise NotImplementedError("exercise 11.3")
+
+
+# %% tags=["check: 11.3"]
+with exercise("11.3"):
+    ending = Clip(clip.frames[-5:], clip.fps)
+    several = beginnings(ending, prompt, 8, (1, 2))
+    assert [len(made.frames) for made in several] == [13, 13]
+    assert all(torch.equal(made.frames[-5:], ending.frames) for made in several), "they all end with the ending"
+    assert not torch.equal(several[0].frames[:8], several[1].frames[:8]), "and begin differently"
+
+# %% tags=["solution: 11.3"] jupyter={"source_hidden": true}
+def beginnings(ending: Clip, prompt: str, frames: int, seeds: Sequence[int]) -> list[Clip]:
+    """Clips of `frames` generated frames followed by the ending, one for each seed."""
+    return [extend(sora, ending, prompt, frames, backward=True, seed=seed) for seed in seeds]
+
+
+# %% [markdown] tags=["quiz"]
+# ## Quiz
+#
+# 1. *Why can the first nine frames be written in place, and frames 9 to 17 not?*
+#    <details><summary>Answer</summary>In a causal VAE the first latents are the same whatever follows. Later latents depend on the frames before
+#    them, which here are unknown.</details>
+# 2. *Known tokens stand at t = 0. Why not tell the model in another way, say with a mask?*
+#    <details><summary>Answer</summary>One could. But t = 0 already means "clean", the model knows times anyway, and nothing new has to be built.</details>
+# 3. *Why is an edit's strength a time?*
+#    <details><summary>Answer</summary>At each time, noise has drowned details up to some size. What is larger survives and is kept; what is smaller is made anew.</details>
+#
+# ## Where next
+#
+# - Meng et al., *SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations*, 2021: [arXiv:2108.01073](https://arxiv.org/abs/2108.01073)
+# - Brooks et al., *Video generation models as world simulators*, OpenAI 2024: [openai.com](https://openai.com/index/video-generation-models-as-world-simulators/)
