@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 06.
 #
-# **Measured** · runs in 79 s on two CPU cores · needs 0.5 GiB · reads in about 31 minutes
+# **Measured** · runs in 73 s on two CPU cores · needs 0.5 GiB · reads in about 32 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many pictures
