@@ -54,22 +54,22 @@ use_style()
 explore(
     lambda prompt, seed: png(strip(sora.generate(prompt, seed=seed)[0], count=5)),
     prompt=widgets.Text(
-        value="a neon drawing of a small green star that rises", continuous_update=False, description="prompt",
+        value="A neon drawing of a little yellow triangle which rises on a black background", continuous_update=False, description="prompt",
         layout={"width": "640px"},
     ),
-    seed=widgets.IntSlider(value=0, min=0, max=20, description="seed"),
+    seed=widgets.IntSlider(value=16, min=0, max=40, description="seed"),
 )  # fmt: skip
 
 # %% [markdown]
 # (The same as a picture, for those who only read:)
 
 # %%
-clip = sora.generate("a neon drawing of a small green star that rises", seed=0)[0]
+clip = sora.generate("A neon drawing of a little yellow triangle which rises on a black background", seed=16)[0]
 figure, ax = plt.subplots(figsize=(9, 2))
 ax.imshow(strip(clip, count=5))
 ax.set(xticks=[], yticks=[], title=clip.caption)
 ax.grid(False)
-picture(figure, "Five frames of a generated clip, asked for as: a neon drawing of a small green star that rises.")
+picture(figure, "Five frames of a generated clip: a glowing yellow triangle that rises on black.")
 
 # %% [markdown]
 # ## What is Sora?
@@ -118,7 +118,7 @@ picture(road(generating), "From a prompt to a video in seven boxes, each with th
 seen = []
 begin = time.perf_counter()
 made = sora.generate(
-    "a large blue heart bobs up and down on a cream background", seed=3, callback=lambda step, t, clips: seen.append((step, float(t), clips)),
+    "A hand-drawn sketch of a large blue heart that bobs up and down, white background", seed=0, callback=lambda step, t, clips: seen.append((step, float(t), clips)),
 )[0]
 seconds = time.perf_counter() - begin
 print(f"{len(seen)} steps, {seconds:.1f} seconds, {made.size}")
