@@ -18,10 +18,10 @@ from minisora.course.cells import code_cells, pairs, tag_of
 from minisora.course.reference import FLOORS, reference
 from minisora.course.site import LIVE, NOTE, _launch, chapter, prepare
 from minisora.course.source import public_names
+from tests.test_browser import CHROMIUM
 
 ROOT = Path(__file__).parents[1]
 BOOK, NOTEBOOKS, SITE = ROOT / "book", ROOT / "notebooks", ROOT / "out" / "book" / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 built = pytest.mark.skipif(not SITE.exists(), reason="the book is not built: make book")
 browsed = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -94,11 +94,9 @@ def _skip_call(node: ast.AST) -> str:
     """What a method gives becomes what it was called on, or that with another method."""
     assert isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     before = ast.unparse(node)
+    node.args = [node.func.value]
     node.func = ast.Name("(lambda it, **_: it)", ast.Load())
-    inner = ast.parse(before, mode="eval").body
-    assert isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute)
-    node.args = [inner.func.value]
-    return f"{before} → {ast.unparse(inner.func.value)}"
+    return f"{before} → {ast.unparse(node.args[0])}"
 
 
 def _drop_condition(node: ast.AST) -> str:

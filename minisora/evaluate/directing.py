@@ -78,20 +78,20 @@ class Capability:
     motion: tuple[str, ...] | None = None
 
 
-def same_thing(frames: Tensor, case: Case) -> bool:
-    """Shape, color, size and number are as the caption says, read from pixels alone."""
-    claims = fidelity.check(frames, case.scene, case.real.fps).claims
+def same_thing(reading: fidelity.Reading, scene: ShapesScene) -> bool:
+    """Shape, color, size and number are as the caption says."""
+    claims = fidelity.compare(reading, scene).claims
     return all(claims[name] for name in SAME)
 
 
-def keeps_step(frames: Tensor, case: Case, at: int) -> bool:
+def keeps_step(reading: fidelity.Reading, case: Case, at: int) -> bool:
     """From frame at - 1 to frame `at` the thing moves as it really does, within NEAR pixels."""
     assert case.real.state is not None
     (truth,) = case.real.state.tracks
-    found = [seen.track for seen in fidelity.read(frames, case.real.fps).things]
-    if not found:
+    if not reading.things:
         return False
-    track = min(found, key=lambda track: float((track[at - 1] - truth[at - 1]).norm()))
+    tracks = (seen.track for seen in reading.things)
+    track = min(tracks, key=lambda track: float((track[at - 1] - truth[at - 1]).norm()))
     return bool(((track[at] - track[at - 1]) - (truth[at] - truth[at - 1])).norm() <= NEAR)
 
 
@@ -109,9 +109,10 @@ def continues(at: int) -> Callable[[Tensor, Case], dict[str, bool]]:
     """Judge a clip that goes from given to generated frames at `at`."""
 
     def judge(frames: Tensor, case: Case) -> dict[str, bool]:
+        reading = fidelity.read(frames, case.real.fps)
         return {
-            "same": same_thing(frames, case),
-            "seam": keeps_step(frames, case, at),
+            "same": same_thing(reading, case.scene),
+            "seam": keeps_step(reading, case, at),
             "smooth": is_smooth(frames, case),
         }
 
@@ -129,28 +130,27 @@ def goes_round(frames: Tensor, case: Case) -> dict[str, bool]:
     moves = bool(inner.mean() >= steps(case.real.frames).mean() / 2)
     turned = frames.roll(len(frames) // 2, 0)
     direction = fidelity.check(turned, case.scene, case.real.fps).claims
-    return {"same": same_thing(frames, case), "closes": bool(0.9 * low <= seam <= 1.1 * high), "moves": moves,
-            "direction": direction["motion"]}  # fmt: skip
+    same = same_thing(fidelity.read(frames, case.real.fps), case.scene)
+    closes = bool(0.9 * low <= seam <= 1.1 * high)
+    return {"same": same, "closes": closes, "moves": moves, "direction": direction["motion"]}
 
 
 def is_changed(frames: Tensor, case: Case) -> dict[str, bool]:
     """The thing has its new color and all else of it, and goes where it went."""
     assert case.real.state is not None
-    claims = fidelity.check(frames, case.recolored, case.real.fps).claims
-    found = [seen.track for seen in fidelity.read(frames, case.real.fps).things]
-    apart = [float((track - case.real.state.tracks[0]).norm(dim=1).max()) for track in found]
+    reading, wanted = fidelity.read(frames, case.real.fps), case.recolored
+    apart = [float((seen.track - case.real.state.tracks[0]).norm(dim=1).max()) for seen in reading.things]
     return {
-        "changed": claims["color"],
-        "same": all(claims[name] for name in SAME),
+        "changed": fidelity.compare(reading, wanted).claims["color"],
+        "same": same_thing(reading, wanted),
         "track": bool(apart) and min(apart) <= FOLLOWS,
     }
 
 
 def is_whole(frames: Tensor, case: Case) -> dict[str, bool]:
     """Half-way between two clips, a frame is one of this world: the thing of one of them, whole, counted and opaque."""
-    middle = frames[len(frames) // 2][None]
-    real = [fidelity.check(middle, scene).claims for scene in (case.scene, case.rival)]
-    return {"halfway": any(all(claims[name] for name in SAME) for claims in real)}
+    middle = fidelity.read(frames[len(frames) // 2][None])
+    return {"halfway": any(same_thing(middle, scene) for scene in (case.scene, case.rival))}
 
 
 def _still(case: Case) -> Tensor:
@@ -182,18 +182,14 @@ def _cross_fade(case: Case) -> Tensor:
     return torch.cat([case.real.frames, between, case.other.frames])
 
 
-def _cut(frames: Tensor, length: int) -> Tensor:
-    return frames[:length]
-
-
-def _gap(length: int) -> Tensor:
-    mask = torch.zeros(length, dtype=torch.bool)
+def _gap() -> Tensor:
+    mask = torch.zeros(LENGTH, dtype=torch.bool)
     mask[GAP] = True
     return mask
 
 
 def _extended(sora: Sora, case: Case, seed: int) -> direct.Directed:
-    given = Clip(_cut(case.real.frames, GIVEN), case.real.fps)
+    given = Clip(case.real.frames[:GIVEN], case.real.fps)
     return direct.extend(sora, given, case.prompt, LENGTH - GIVEN, seed=seed)
 
 
@@ -207,7 +203,7 @@ CAPABILITIES: dict[str, Capability] = {
         lambda case: case.real.frames, range(GIVEN),
     ),
     "fill": Capability(
-        lambda sora, case, seed: direct.fill(sora, case.real, _gap(LENGTH), case.prompt, seed=seed),
+        lambda sora, case, seed: direct.fill(sora, case.real, _gap(), case.prompt, seed=seed),
         continues(GAP.start), {"linear interpolation": _interpolated}, lambda case: case.real.frames,
         [*range(GAP.start), *range(GAP.stop, LENGTH)],
     ),

@@ -51,7 +51,11 @@ class Reading:
 
 def check(frames: Tensor, scene: ShapesScene, fps: float = 8.0) -> Report:
     """Compare what a clip shows with what the scene's caption asks for; an image makes no claim about motion."""
-    reading = read(frames, fps)
+    return compare(read(frames, fps), scene, moves(len(frames), fps))
+
+
+def compare(reading: Reading, scene: ShapesScene, moving: bool = True) -> Report:
+    """What was read against what is asked for, with or without a claim about motion."""
     asked = [tuple(getattr(thing, name) for name in ATTRIBUTES) for thing in scene.things]
     seen = [tuple(getattr(thing, name) for name in ATTRIBUTES) for thing in reading.things]
     right = torch.tensor([[[a == b for a, b in zip(x, y, strict=True)] for y in seen] for x in asked])
@@ -60,7 +64,7 @@ def check(frames: Tensor, scene: ShapesScene, fps: float = 8.0) -> Report:
         rows, columns = linear_sum_assignment(-right.sum(-1).numpy())
         matched = right[rows, columns].float().sum(0) / len(asked)
         shares = dict(zip(ATTRIBUTES, matched.tolist(), strict=True))
-    if not moves(len(frames), fps):
+    if not moving:
         del shares["motion"]
     claims = {
         "count": len(seen) == len(asked),

@@ -44,17 +44,16 @@ def extend(sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = Fa
     """So many more frames after a clip, or before it, in hops that each see only the nearest few: memory stays flat."""
     if frames < 1:
         raise MinisoraError(f"a clip cannot be extended by {frames} frames: take 1 or more")
-    hop, made, seed = (_before if backward else _after), _part(clip, clip.frames), options.pop("seed", 0)
-    raw, recipe = made.frames, {}
-    for number in range(-(-frames // _gain(sora, clip, backward))):
-        fresh, overlap = hop(sora, made, prompt, {**options, "seed": seed + number})
+    hop, seed, length = (_before if backward else _after), options.pop("seed", 0), len(clip.frames) + frames
+    made, raw, recipe = _part(clip, clip.frames), clip.frames, {}
+    while len(made.frames) < length:
+        fresh, overlap = hop(sora, made, prompt, {**options, "seed": seed})
         assert fresh.raw is not None
-        new = slice(None, len(fresh.frames) - overlap) if backward else slice(overlap, None)
-        seen = fresh.raw if number == 0 else fresh.raw[new]  # what was given is told as the model decodes it
-        rest = raw[len(seen) - len(fresh.raw[new]) :] if backward else raw[: len(raw) - len(seen) + len(fresh.raw[new])]
+        new, old = (slice(-overlap), slice(overlap, None)) if backward else (slice(overlap, None), slice(-overlap))
         made = _part(clip, _joined(fresh.frames[new], made.frames, backward))
-        raw, recipe = _joined(seen, rest, backward), recipe or dict(fresh.recipe)
-    length = len(clip.frames) + frames
+        # what was given is told as the model decodes it
+        raw = _joined(fresh.raw[new], raw, backward) if recipe else _joined(fresh.raw, raw[old], backward)
+        recipe, seed = recipe or dict(fresh.recipe), seed + 1
     cut = slice(-length, None) if backward else slice(length)
     recipe |= {"directed": "extend backward" if backward else "extend", "size": size_name((length, *clip.shape[1:]))}
     return Directed(made.frames[cut], clip.fps, prompt, f"minisora {sora.name}", recipe=recipe, raw=raw[cut])
@@ -195,13 +194,6 @@ def _directed(take: Take, how: str, raw: Tensor) -> Directed:
 
 def _joined(new: Tensor, old: Tensor, backward: bool) -> Tensor:
     return torch.cat([new, old] if backward else [old, new])
-
-
-def _gain(sora: Sora, clip: Clip, backward: bool) -> int:
-    """New frames in each hop of an extension."""
-    stride = sora.vae.config.compression[0]
-    known = min(ENDING, len(clip.frames)) if backward else len(_tail(clip, CONTEXT, stride))
-    return _window(sora, known) - known
 
 
 def _window(sora: Sora, known: int) -> int:

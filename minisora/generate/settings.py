@@ -58,14 +58,15 @@ class Shot:
 
 def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:
     """Complete what is given (and is not None) with what the preset does."""
-    stride, first = preset.vae.compression[0], 0 if given.get("ring") else 1  # frame 0 stands alone, but in a ring
+    stride, ring = preset.vae.compression[0], bool(given.get("ring"))
+    least = stride if ring else 1  # frame 0 stands alone, but in a ring
     frames, height, width = parse_size(size) if size else preset.size
-    if size is None and first == 0:
-        frames = max(stride, frames - frames % stride)
-    if (more := (frames - first) % stride) or frames < stride * (1 - first):
-        below = max(frames - more, stride * (1 - first))
+    if size is None and ring:
+        frames = max(least, frames - frames % stride)
+    if more := (frames - least) % stride:
+        below = max(frames - more, least)
         near = below if 2 * more < stride else below + stride
-        kind, can = ("clip", f"{stride}k + 1 can") if first else ("ring", f"{stride}k can")
+        kind, can = ("ring", f"{stride}k can") if ring else ("clip", f"{stride}k + 1 can")
         raise MinisoraError(
             f"a {kind} of {frames} frames cannot be generated: {can}, such as {below} and "
             f"{below + stride}; the nearest is {size_name((near, height, width))}"
