@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minisora.core.errors import MinisoraError
 from minisora.diffusion import flow
-from minisora.diffusion.guidance import combine, guided
+from minisora.diffusion.guidance import combine, guided, turning
 from minisora.diffusion.samplers import SAMPLERS, euler, heun, sde, unipc
 from minisora.diffusion.schedule import pairs, schedule, shift
 
@@ -271,3 +271,11 @@ def test_the_unconditional_model_runs_only_where_it_counts(scale: float, interva
 def test_silly_guidance_is_refused(rescale: float, interval: tuple[float, float]):
     with pytest.raises(MinisoraError):
         guided(exact, exact, 4.0, rescale, interval)
+
+
+def test_a_velocity_turns_into_another_token_by_token() -> None:
+    first, second = normal(3, 4), normal(3, 4) + 1
+    turned = turning(lambda x, t: first, lambda x, t: second, torch.tensor([0.0, 0.5, 1.0]))(
+        normal(3, 4), torch.tensor(0.5)
+    )
+    torch.testing.assert_close(turned, torch.stack([first[0], (first[1] + second[1]) / 2, second[2]]))

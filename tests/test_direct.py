@@ -10,7 +10,19 @@ from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip
 from minisora.data.video_io import probe, write_video
 from minisora.diffusion.schedule import schedule
-from minisora.generate.direct import CONTEXT, animate, connect, edit, extend, fill, loop, preview, storyboard
+from minisora.generate.direct import (
+    CONTEXT,
+    Panel,
+    animate,
+    blend,
+    connect,
+    edit,
+    extend,
+    fill,
+    loop,
+    preview,
+    storyboard,
+)  # fmt: skip
 from minisora.generate.settings import settle
 from minisora.generate.sora import Sora
 from minisora.tokens.packing import pack, pack_text, unpack
@@ -156,12 +168,51 @@ def test_a_preview_comes_first(sora: Sora) -> None:
 
 
 def test_a_storyboard_is_one_clip(sora: Sora) -> None:
-    made = storyboard(sora, [(A, 5), ("it stops", 6), ("it falls", 3)], seed=4)
+    made = storyboard(sora, [Panel(A, 5), Panel("it stops", 6), Panel("it falls", 3)], seed=4)
     assert made.shape == (14, 16, 24) and made.caption == f"{A} / it stops / it falls"
     alone = sora.generate(A, (5, 16, 24), seed=4)[0]
     assert same(made.frames[:5], alone.frames)
-    with pytest.raises(MinisoraError, match="one shot or more"):
-        storyboard(sora, [])
+    for wrong in ([], [Panel(A, 0)]):
+        with pytest.raises(MinisoraError, match="a panel or more"):
+            storyboard(sora, wrong)
+
+
+def test_a_cut_is_a_clip_of_its_own(sora: Sora) -> None:
+    made = storyboard(sora, [Panel(A, 5), Panel("it falls", 3, cut=True), Panel(A, 2)], seed=4, size="9x16x16")
+    assert made.shape == (10, 16, 16)
+    assert same(made.frames[5:8], sora.generate("it falls", (5, 16, 16), seed=5)[0].frames[:3])
+    uncut = storyboard(sora, [Panel(A, 5), Panel("it falls", 3)], seed=4, size="9x16x16")
+    assert not same(made.frames[5:8], uncut.frames[5:])
+
+
+@pytest.mark.parametrize("frames", [5, 9])
+def test_a_blend_begins_as_one_clip_and_ends_as_the_other(sora: Sora, frames: int) -> None:
+    first, second = clip_of(frames), clip_of(frames, seed=1)
+    made = blend(sora, first, second, A, "it falls")
+    assert same(made.frames[:1], first.frames[:1]) and same(made.frames[-1:], second.frames[-1:])
+    assert not same(made.frames[1:-1], blend(sora, first, second, A, A).frames[1:-1]), "both prompts are read"
+    assert not same(made.frames[1:-1], blend(sora, first, clip_of(frames, seed=2), A, "it falls").frames[1:-1])
+    with pytest.raises(MinisoraError, match="one size"):
+        blend(sora, first, clip_of(frames + 4), A, A)
+
+
+def test_a_prompt_that_turns_into_itself_changes_nothing(sora: Sora) -> None:
+    plain, turned = (sora.generate(A, seed=1, toward=then)[0].frames.int() for then in (None, [A]))
+    assert (plain - turned).abs().max() <= 1
+    with pytest.raises(MinisoraError, match="toward have one part for each prompt"):
+        sora.generate(A, toward=[A, A])
+
+
+def test_hops_may_see_noisy_frames(sora: Sora) -> None:
+    clip = clip_of(9)
+    plain, rough = extend(sora, clip, A, 8), extend(sora, clip, A, 8, rough=0.3)
+    assert same(plain.frames, extend(sora, clip, A, 8, rough=0.0).frames) and not same(plain.frames, rough.frames)
+    assert same(rough.frames[:9], clip.frames) and not same(rough.frames, extend(sora, clip, A, 8, rough=0.6).frames)
+    backward = extend(sora, clip, A, 4, backward=True, rough=0.3)
+    assert not same(backward.frames, extend(sora, clip, A, 4, backward=True).frames)
+    for wrong in (1.0, -0.1):
+        with pytest.raises(MinisoraError, match="rough"):
+            extend(sora, clip, A, 4, rough=wrong)
 
 
 @pytest.mark.parametrize("frames", [0, -3])
@@ -183,6 +234,8 @@ def test_from_the_command_line(run, sora: Sora, tmp_path: Path) -> None:  # noqa
     write_video(tmp_path / "b.gif", clip_of(9, seed=1, height=32, width=32))
     write_video(tmp_path / "i.png", clip_of(1))
     (tmp_path / "board.yaml").write_text("- {prompt: a, frames: 5}\n- {prompt: b, frames: 3}\n")
+    panels = "- {prompt: '{character} rises', frames: 5}\n- {prompt: '{character} falls', frames: 4, cut: true}\n"
+    (tmp_path / "cast.yaml").write_text(f"character: a star\npanels:\n{panels}")
     how = ("--preset", "model", "--steps", "2", "--out", "made.mp4")
     for words, size in (
         (("animate", "i.png", A), "5x16x24"),
@@ -195,12 +248,15 @@ def test_from_the_command_line(run, sora: Sora, tmp_path: Path) -> None:  # noqa
         (("loop", A, "--frames", "8"), "8x16x24"),
         (("preview", A), "5x16x24"),
         (("storyboard", "board.yaml"), "8x16x24"),
+        (("storyboard", "cast.yaml"), "9x16x24"),
+        (("blend", "a.mp4", "b.gif", A, "it falls"), "9x16x24"),
     ):
         told = run("direct", *words, *how)
         assert told.status == 0 and size in told.out, (words, told.out, told.err)
         assert probe(tmp_path / "made.mp4").metadata["recipe"]["directed"]
         (tmp_path / "made.mp4").unlink()
     (tmp_path / "bad.yaml").write_text("prompt: [")
+    (tmp_path / "nobody.yaml").write_text("panels: [{prompt: '{hero} rises', frames: 5}]")
     for words, wrong in (
         (("animate", "none.png", A), "no file"),
         (("animate", "board.yaml", A), "board.yaml"),
@@ -209,6 +265,8 @@ def test_from_the_command_line(run, sora: Sora, tmp_path: Path) -> None:  # noqa
         (("edit", "a.mp4", A, "--strength", "7"), "between 0 and 1"),
         (("edit", "a.mp4", "x" * 10_000), "shorten it"),
         (("storyboard", "bad.yaml"), "no storyboard"),
+        (("storyboard", "nobody.yaml"), "hero"),
+        (("blend", "i.png", "none.png", A, A), "no file"),
         (("loop", A, "--frames", "7"), "4k can"),
     ):
         told = run("direct", *words, *how)

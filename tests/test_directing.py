@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minisora.evaluate.directing import CAPABILITIES, LENGTH, Case, judge
+from minisora.evaluate.cases import LENGTH, Case
+from minisora.evaluate.directing import CAPABILITIES, judge
 from minisora.evaluate.report import Report
 from minisora.evaluate.shares import tally
 from minisora.generate.sora import Sora
@@ -40,7 +41,15 @@ def test_a_real_clip_passes(name: str) -> None:
         ("extend", "the last frame repeated", "seam", 0.5),
         ("extend", "boomerang", "seam", 0.5),
         ("fill", "linear interpolation", "same", 0.7),
+        ("region", "a grey box", "border", 0.1),
+        ("region", "nothing there", "same", 0.0),
         ("connect", "cross-fade", "halfway", 0.1),
+        ("blend", "cross-fade", "halfway", 0.1),
+        ("blend", "average", "halfway", 0.1),
+        ("shots", "three characters", "kept", 0.1),
+        ("shots", "no cut", "cuts", 0.1),
+        ("preview", "another layout", "layout", 0.2),
+        ("background", "no edit", "changed", 0.0),
         ("edit", "no edit", "changed", 0.05),
         ("loop", "boomerang", "direction", 0.1),
         ("loop", "a still", "moves", 0.0),
@@ -65,9 +74,27 @@ def test_a_model_is_judged_and_its_numbers_are_kept(run, tmp_path: Path) -> None
     sora = Sora.new(TINY, Tokenizer(), device="cpu")
     sora.save(tmp_path / "model")
     found = judge(sora, "animate", 2)
-    assert set(found.reports) == {"model", "floor", "a still"} and found.decibels is not None and found.decibels < 30
-    assert str(found).count("\n") == 4 and "dB" in str(found)
-    told = run("evaluate", "directing", "--preset", "model", "--n", "1", "--only", "loop", "extend", "--out", "d.json")
+    assert (
+        set(found.reports) == {"model", "floor", "through the VAE", "a still"}
+        and found.decibels is not None
+        and found.decibels < 30
+    )
+    assert str(found).count("\n") == 5 and "dB" in str(found)
+    told = run(
+        "evaluate",
+        "directing",
+        "--preset",
+        "model",
+        "--n",
+        "1",
+        "--seeds",
+        "2",
+        "--only",
+        "loop",
+        "shots",
+        "--out",
+        "d.json",
+    )
     assert told.status == 0 and "boomerang" in told.out, told.err
     assert (tmp_path / "d.json").exists() and (tmp_path / "d.png").exists()
     told = run("evaluate", "directing", "--preset", "model", "--only", "fly")

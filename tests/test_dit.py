@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
 from minisora.diffusion.flow import clean
-from minisora.models.dit import FP32, DiT, DiTConfig
+from minisora.models.dit import FP32, DiT, DiTConfig, finer
 from minisora.nn.modulation import Times, gated, modulate, time_features
 from minisora.nn.norm import RMSNorm
 from minisora.tokens.packing import Text, Tokens, pack, pack_text, unpack
+from minisora.tokens.patches import Grid, patchify, unpatchify
 
 CONFIG = DiTConfig(
     channels=3, width=48, heads=3, layers=3, mlp=64, text_width=10, text_length=9, time_features=32, recompute=False
@@ -367,3 +368,28 @@ def test_a_head_that_says_the_clean_token_gives_the_velocity_to_it() -> None:
     torch.testing.assert_close(clean(tokens.x, cleaner(tokens, torch.tensor(0.4), text), 0.4), said)
     t = torch.linspace(0, 1, len(tokens.x))
     assert cleaner(tokens, t, text).isfinite().all()
+
+
+@pytest.mark.parametrize("patch", [(1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2)])
+def test_a_part_of_a_token_is_read_like_a_token_that_is_all_alike_and_says_what_the_whole_said(patch: Grid) -> None:
+    torch.manual_seed(0)
+    old = DiT(DiTConfig(channels=3, patch=(2, 4, 2), width=24, heads=2, layers=1, mlp=16, text_width=8))
+    new = finer(old, patch)
+    part = torch.randn(3, *patch)
+    whole = part.repeat(1, *(a // b for a, b in zip((2, 4, 2), patch, strict=True)))
+    torch.testing.assert_close(new.embed(patchify(part, patch)), old.embed(patchify(whole, (2, 4, 2))))
+
+    h = torch.randn(1, 24)
+    said = patchify(unpatchify(old.head(h), (1, 1, 1), (2, 4, 2)), patch)  # by its parts
+    torch.testing.assert_close(new.head(h)[0], said.mean(0))
+    for name, weight in old.blocks.state_dict().items():
+        assert torch.equal(weight, new.blocks.state_dict()[name])
+    if patch == (2, 4, 2):
+        assert all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+
+
+def test_tokens_do_not_grow_and_are_cut_evenly() -> None:
+    dit = DiT(DiTConfig(width=24, heads=2, layers=1, mlp=16, text_width=8))
+    for patch in ((1, 4, 4), (2, 2, 2), (1, 3, 1)):
+        with pytest.raises(MinisoraError, match="each size has to divide"):
+            finer(dit, patch)

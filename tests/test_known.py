@@ -118,3 +118,16 @@ def test_what_does_not_fit_is_refused(known: Known, words: str) -> None:
 def test_single_frames_need_patches_of_one_latent() -> None:
     with pytest.raises(MinisoraError, match="one latent"):
         paint(clips((2, 4, 4)), [Known(frames={1: torch.zeros(4, 1, 4, 4)})], (2, 2, 2), 4)
+
+
+def test_what_is_known_stands_at_the_time_that_it_is_said_to() -> None:
+    noisy, (prefix, image) = clips((3, 4, 4), (3, 4, 4)), clips((1, 4, 4), (1, 4, 4))
+    canvas = paint(noisy, [Known(prefix=prefix, time=0.25), Known(frames={3: image})], PATCH, 4)
+    seen = []
+
+    def model(tokens: Tokens, t: Tensor) -> Tensor:
+        seen.append(t)
+        return tokens.x
+
+    canvas.velocity(model)(canvas.start(), torch.tensor(0.5, dtype=torch.float64))
+    assert seen[0].tolist() == [0.25] * 4 + [0.5] * 8 + [0.5] * 12 + [0.0] * 4

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe
+from minisora.data.clip import Clip
 from minisora.data.datasets import WorldClips
 from minisora.models.dit import DiT
 from minisora.models.text import TextConfig, TextEncoder
@@ -293,3 +295,25 @@ def test_a_transformer_goes_on_from_another_run(tmp_path: Path) -> None:
         for name, parameter in old.named_parameters():
             now = new.get_parameter(name)[: len(parameter)]  # the embedding has grown
             torch.testing.assert_close(now, parameter, atol=1e-6, rtol=0)
+
+    fine = replace(TINY, dit=replace(TINY.dit, patch=(1, 1, 1)))
+    _, finer, _ = stages.train_dit(fine, others, tmp_path / "three", recipe=still, begun=(vae, learner, tokenizer))
+    assert finer.dit.config == fine.dit and finer.dit.embed.weight.shape[1] == TINY.dit.channels
+    torch.testing.assert_close(
+        finer.dit.blocks[0].mlp_in.weight, begun[1].dit.blocks[0].mlp_in.weight, atol=1e-6, rtol=0
+    )
+
+
+def test_a_flicker_costs_more_than_a_steady_error() -> None:
+    clip = Clip(torch.full((5, 8, 8, 3), 100, dtype=torch.uint8), 8.0)
+
+    class Decoder(VAE):
+        def decode(self, z: Tensor) -> Tensor:
+            return clip.pixels() + 0.1 * self.signs[:, None, None]
+
+    vae = Decoder(TINY.vae)
+    losses = []
+    for signs in ([1.0] * 5, [1.0, -1.0, 1.0, -1.0, 1.0]):
+        vae.signs = torch.tensor(signs)
+        losses.append(vae_stage.step(vae, [clip], torch.Generator().manual_seed(0))[0].item())
+    assert losses[1] - losses[0] == pytest.approx(0.2 * 4 / 5, rel=1e-3)

@@ -54,12 +54,19 @@ def animate(clip: File, prompt: Prompt, frames: int | None = None, how: Given = 
 
 
 @app.command
-def extend(clip: File, prompt: Prompt, frames: int = 16, backward: bool = False, how: Given = How()) -> None:
+def extend(
+    clip: File,
+    prompt: Prompt,
+    frames: int = 16,
+    backward: bool = False,
+    rough: Annotated[float, arg(help="Noise on what each hop sees, from 0 to 1; a little for very long clips.")] = 0.0,
+    how: Given = How(),
+) -> None:
     """So many more frames after a clip, or before it."""
     from minisora.generate import direct
 
     sora = how.sora()
-    _keep(direct.extend(sora, _read(clip, sora), prompt, frames, backward, **how.options), how)
+    _keep(direct.extend(sora, _read(clip, sora), prompt, frames, backward, rough, **how.options), how)
 
 
 @app.command
@@ -78,6 +85,18 @@ def connect(
     one, other = _read(first, sora), _read(second, sora)
     other = fit(other, [(len(other.frames), *one.shape[1:])])
     _keep(direct.connect(sora, one, other, prompt, frames, **how.options), how)
+
+
+@app.command
+def blend(first: File, second: File, prompt: Prompt, toward: Prompt, how: Given = How()) -> None:
+    """One clip of two: it begins as the first, under PROMPT, and turns half-way into the second, under TOWARD."""
+    from minisora.data.sizes import fit
+    from minisora.generate import direct
+
+    sora = how.sora()
+    one, other = _read(first, sora, whole=True), _read(second, sora, whole=True)
+    one, other = (fit(clip, [(min(len(one.frames), len(other.frames)), *one.shape[1:])]) for clip in (one, other))
+    _keep(direct.blend(sora, one, other, prompt, toward, **how.options), how)
 
 
 @app.command
@@ -138,25 +157,32 @@ def preview(prompt: Prompt, size: str | None = None, how: Given = How()) -> None
 
 @app.command
 def storyboard(
-    board: Annotated[Positional[Path], arg(metavar="YAML", help="A list of shots: {prompt: …, frames: 17}.")],
+    board: Annotated[
+        Positional[Path], arg(metavar="YAML", help="A list of panels: {prompt: …, frames: 17, cut: true}.")
+    ],
     how: Given = How(),
 ) -> None:
-    """Prompts on a time line, as one coherent clip."""
+    """Prompts on a time line as one clip, with or without cuts."""
     from minisora.generate import direct
 
-    _keep(direct.storyboard(how.sora(), _shots(board), **how.options), how)
+    _keep(direct.storyboard(how.sora(), _panels(board), **how.options), how)
 
 
-def _shots(board: Path) -> list[tuple[str, int]]:
-    """The shots of a storyboard's file."""
+def _panels(board: Path) -> list[Any]:
+    """A storyboard's file: a list of panels, or words to stand for others ("character: a red star") and `panels`."""
     import yaml
 
     from minisora.core.errors import one_line
+    from minisora.generate.direct import Panel
 
     try:
-        shots = yaml.safe_load(board.read_text(encoding="utf-8"))
-        return [(str(shot["prompt"]), int(shot["frames"])) for shot in shots]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        content = yaml.safe_load(board.read_text(encoding="utf-8"))
+        words = dict(content) if isinstance(content, dict) else {"panels": content}
+        return [
+            Panel(str(panel["prompt"]).format(**words), int(panel["frames"]), bool(panel.get("cut", False)))
+            for panel in words.pop("panels")
+        ]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise MinisoraError(
             f"{board} is no storyboard ({one_line(error)}): write lines such as '- {{prompt: it rises, frames: 17}}'"
         ) from error

@@ -82,17 +82,18 @@ def reconstruction(
 @app.command
 def directing(
     preset: Annotated[str, arg(help="A preset, or a folder with a trained model.")] = "toy",
-    n: Annotated[int, arg(help="Cases of each capability.")] = 100,
+    n: Annotated[int, arg(help="Cases of each capability for each seed.")] = 34,
     only: Annotated[
-        tuple[str, ...], arg(help="animate, extend, fill, connect, edit, loop; all if none is named.")
+        tuple[str, ...],
+        arg(help="animate, extend, fill, region, edit, background, loop, connect, blend, shots, preview; or all."),
     ] = (),
-    seed: Annotated[int, arg(help="Another seed, other noise for the same cases.")] = 0,
+    seeds: Annotated[int, arg(help="How many runs, each with cases and noise of its own.")] = 3,
     device: Annotated[str, arg(help="auto, cpu, cuda or cuda:1.")] = "auto",
     out: Annotated[Path, arg(help="Where the numbers go, as .json; a sheet goes beside it.")] = Path(
         "out/directing.json"
     ),
 ) -> None:
-    """How well a model animates, extends, fills, connects, edits and loops, beside real clips and cheap tricks."""
+    """How well a model animates, extends, fills, edits, loops and more, beside real clips and cheap tricks."""
     from tqdm import tqdm
 
     from minisora.core.checkpoint import save_json
@@ -102,13 +103,13 @@ def directing(
     from minisora.viz.sheets import write_sheet
 
     names = [check_choice("capability", name, CAPABILITIES) for name in only or CAPABILITIES]
-    if n < 1 or out.suffix != ".json":
-        raise MinisoraError(f"{n} cases to {out}: take 1 or more, and a .json file")
+    if min(n, seeds) < 1 or out.suffix != ".json":
+        raise MinisoraError(f"{n} cases of {seeds} seeds to {out}: take 1 or more of each, and a .json file")
     sora, facts, shown = Sora.from_pretrained(preset, device=device), {}, []
     for name in names:
-        with tqdm(desc=name, total=n, unit="clip", disable=None) as bar:
-            judged = judge(sora, name, n, seed, bar.update)
-        print(f"{name}: {n} cases; % (95 % interval)\n{judged}\n", flush=True)
+        with tqdm(desc=name, total=n * seeds, unit="clip", disable=None) as bar:
+            judged = judge(sora, name, n, seeds, bar.update)
+        print(f"{name}: {n * seeds} cases; % (95 % interval)\n{judged}\n", flush=True)
         facts[name] = judged.facts()
         shown += judged.shown
     save_json(out, {"command": command(), "preset": sora.name, "weights": sora.weights, "results": facts})

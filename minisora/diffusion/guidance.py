@@ -61,6 +61,15 @@ def guided(
     return velocity
 
 
+def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
+    """From one velocity to another, by the share (n,) that the second has in each token."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return torch.lerp(first(x, t), second(x, t), share.to(x)[:, None])
+
+    return velocity
+
+
 def _std(x: Tensor, seg: Tensor | None) -> Tensor:
     """The standard deviation over a clip's tokens and channels, given to each of its tokens: (n, 1, …)."""
     if seg is None:

@@ -1,4 +1,4 @@
-"""Directing: animate, extend, fill, connect, edit, loop. Each is a few arguments of the one `Sora.generate`.
+"""Directing: animate, extend, connect, blend, fill, edit, loop. Each is a few arguments of the one `Sora.generate`.
 
 What is given of a clip are tokens at time 0 (tokens/known.py); what is changed begins from the noised clip. After
 decoding, given frames are put back as they were; `raw` keeps what the model made of them, so that both can be judged.
@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
+from minisora.core.runtime import generator
 from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
+from minisora.diffusion.flow import mix
 from minisora.generate.credits import Take
 from minisora.generate.sora import Sora
 from minisora.tokens.known import Known
@@ -40,14 +42,19 @@ def animate(sora: Sora, image: Clip, prompt: str, frames: int | None = None, **o
     return _made(sora, start, prompt, frames or sora.preset.size[0], Known(prefix=sora.encode(start)), [0], options)
 
 
-def extend(sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = False, **options: Any) -> Directed:
-    """So many more frames after a clip, or before it, in hops that each see only the nearest few: memory stays flat."""
-    if frames < 1:
-        raise MinisoraError(f"a clip cannot be extended by {frames} frames: take 1 or more")
+def extend(
+    sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = False, rough: float = 0.0, **options: Any
+) -> Directed:
+    """So many more frames after a clip, or before it, in hops that each see only the nearest few: memory stays flat.
+
+    What a hop sees is `rough`, noisy up to a time that it is told: so it does not repeat every small error as true.
+    """
+    if frames < 1 or not 0 <= rough < 1:
+        raise MinisoraError(f"a clip cannot be extended by {frames} frames, rough {rough}: take 1 or more, and 0 to 1")
     hop, seed, length = (_before if backward else _after), options.pop("seed", 0), len(clip.frames) + frames
     made, raw, recipe = _part(clip, clip.frames), clip.frames, {}
     while len(made.frames) < length:
-        fresh, overlap = hop(sora, made, prompt, {**options, "seed": seed})
+        fresh, overlap = hop(sora, made, prompt, rough, {**options, "seed": seed})
         assert fresh.raw is not None
         new, old = (slice(-overlap), slice(overlap, None)) if backward else (slice(overlap, None), slice(-overlap))
         made = _part(clip, _joined(fresh.frames[new], made.frames, backward))
@@ -76,6 +83,20 @@ def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | No
     frames_, raw = (torch.cat([first.frames, some[inner], second.frames]) for some in (middle.frames, middle.raw))
     recipe = dict(middle.recipe) | {"directed": "connect", "size": size_name((len(frames_), *first.shape[1:]))}
     return Directed(frames_, first.fps, prompt, middle.source, recipe=recipe, raw=raw)
+
+
+def blend(
+    sora: Sora, first: Clip, second: Clip, prompt: str, toward: str, start: float = 0.9, **options: Any
+) -> Directed:
+    """One clip of two: it begins as the first, ends as the second, and half-way the one turns into the other."""
+    if first.shape != second.shape:
+        raise MinisoraError(f"{first.size} and {second.size} cannot be blended: give both one size")
+    last = len(first.frames) - 1
+    share = torch.linspace(0, 1, last + 1)[:, None, None, None]
+    faded = _part(first, torch.lerp(first.frames.float(), second.frames.float(), share).round().byte())
+    known = Known(sora.encode(_part(first, first.frames[:1])), {last: sora.encode(_part(second, second.frames[-1:]))})
+    begun = {"init": [faded], "start": start, "toward": [toward]}
+    return _made(sora, faded, prompt, last + 1, known, [0, last], options | begun)
 
 
 def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> Directed:
@@ -126,33 +147,50 @@ def preview(
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 
 
-def storyboard(sora: Sora, shots: Sequence[tuple[str, int]], **options: Any) -> Directed:
-    """Prompts, each with so many frames, as one clip: every next one goes on from the last frames of the one before."""
-    if not shots:
-        raise MinisoraError("a storyboard has one shot or more, such as [('a red circle rises', 17)]")
-    seed, (prompt, frames) = options.pop("seed", 0), shots[0]
-    size = options.pop("size", None)
-    (made,) = sora.generate(prompt, size or (frames, *sora.preset.size[1:]), seed=seed, **options)
-    clip: Directed = _directed(made, "storyboard", made.frames)
-    for number, (prompt, frames) in enumerate(shots[1:], 1):
-        clip = extend(sora, clip, prompt, frames, seed=seed + number, **options)
-    recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": [list(shot) for shot in shots], "seed": seed}
-    return replace(clip, caption=" / ".join(prompt for prompt, _ in shots), recipe=recipe)
+@dataclass(frozen=True)
+class Panel:
+    """What a storyboard shows for a while; after a cut, it does not go on from what was there."""
+
+    prompt: str
+    frames: int
+    cut: bool = False
 
 
-def _after(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+def storyboard(sora: Sora, panels: Sequence[Panel], **options: Any) -> Directed:
+    """Panels in their order as one clip: each goes on from the last frames of the one before, or begins with a cut."""
+    if not panels or min(panel.frames for panel in panels) < 1:
+        raise MinisoraError("a storyboard has a panel or more, of a frame or more: [Panel('a red circle rises', 17)]")
+    seed, plane = options.pop("seed", 0), parse_size(options.pop("size", None) or sora.preset.size)[1:]
+    clip: Directed | None = None
+    for number, panel in enumerate(panels):
+        if clip is not None and not panel.cut:
+            clip = extend(sora, clip, panel.prompt, panel.frames, seed=seed + number, **options)
+            continue
+        whole = (_whole(panel.frames, sora.vae.config.compression[0]), *plane)
+        (take,) = sora.generate(panel.prompt, whole, seed=seed + number, **options)
+        fresh = _directed(take, "storyboard", take.frames)
+        kept = fresh.frames[: panel.frames]
+        clip = replace(fresh, frames=kept if clip is None else torch.cat([clip.frames, kept]))
+    assert clip is not None
+    shots = [[panel.prompt, panel.frames, panel.cut] for panel in panels]
+    recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": shots, "seed": seed, "size": clip.size}
+    return replace(clip, caption=" / ".join(panel.prompt for panel in panels), recipe=recipe, raw=clip.frames)
+
+
+def _after(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:
     """A clip that begins with the last frames of another, and how many those are."""
     tail = _tail(clip, CONTEXT, sora.vae.config.compression[0])
     start = _part(clip, tail)
-    known, given = Known(prefix=sora.encode(start)), list(range(len(tail)))
+    known, given = _rough(Known(prefix=sora.encode(start)), rough, options["seed"]), list(range(len(tail)))
     return _made(sora, start, prompt, _window(sora, len(tail)), known, given, options), len(tail)
 
 
-def _before(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+def _before(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:
     """A clip that ends with the first frames of another, and how many those are."""
     head = clip.frames[:ENDING]
     length = _window(sora, len(head))
-    known, given = Known(frames=_singles(sora, head, length)), _places(len(head), length)
+    known = _rough(Known(frames=_singles(sora, head, length)), rough, options["seed"])
+    given = _places(len(head), length)
     end = _part(clip, _filled(clip.frames[:0], head, length))
     return _made(sora, end, prompt, length, known, given, options), len(head)
 
@@ -180,6 +218,17 @@ def _around(sora: Sora, clip: Clip, mask: Tensor) -> Known:
         prefix=sora.encode(_part(clip, prefix)) if len(prefix) else None,
         frames={at: sora.encode(_part(clip, clip.frames[at : at + 1])) for at in places},
     )
+
+
+def _rough(known: Known, time: float, seed: int) -> Known:
+    """The same with noise on it, and told so."""
+    source = generator(seed + 1)  # not the noise that the unknown tokens begin with
+
+    def noisy(z: Tensor) -> Tensor:
+        return mix(z, torch.randn(z.shape, generator=source).to(z), time)
+
+    prefix = None if known.prefix is None else noisy(known.prefix)
+    return Known(prefix, {frame: noisy(z) for frame, z in known.frames.items()}, time=time)
 
 
 def _part(clip: Clip, frames: Tensor) -> Clip:

@@ -54,6 +54,8 @@ class Shot:
     seed: int
     known: Known | None = None
     init: Tensor | None = None
+    toward: str | None = None
+    """The prompt that it turns to as it goes on."""
 
 
 def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:

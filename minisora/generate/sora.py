@@ -17,7 +17,7 @@ from minisora.core.errors import MinisoraError
 from minisora.core.runtime import generator, pick_device, pick_dtype
 from minisora.data.clip import Clip, Size, from_pixels, size_name
 from minisora.diffusion.flow import Velocity, mix
-from minisora.diffusion.guidance import guided
+from minisora.diffusion.guidance import guided, turning
 from minisora.diffusion.samplers import SAMPLERS, sde
 from minisora.diffusion.schedule import schedule
 from minisora.generate import folder as folders
@@ -125,14 +125,16 @@ class Sora:
         steps: int | None = None, guidance: float | None = None, shift: float | None = None,
         negative: str | None = None, sampler: str | None = None, fps: float | None = None, rescale: float = 0.0,
         interval: tuple[float, float] = (0.0, 1.0), start: float = 1.0, known: Sequence[Known | None] | None = None,
-        init: Sequence[Clip | Tensor] | Tensor | None = None, ring: bool = False, callback: Callback | None = None,
+        init: Sequence[Clip | Tensor] | Tensor | None = None, ring: bool = False,
+        toward: Sequence[str | None] | None = None, callback: Callback | None = None,
     ) -> list[Take]:  # fmt: skip
         """Clips of each prompt from the seeds seed … seed + n - 1, made together in one packed batch.
 
         A clip depends on its prompt, its seed and the settings, not on what else is in the batch (but for rounding).
         What is not given is the preset's. `known` and `init`, one for each prompt, are latents as `encode` makes them;
         `init` also takes clips. With `start` below 1, sampling begins at that time with the noised `init`. A `ring`
-        is a clip whose last frame is followed by its first.
+        is a clip whose last frame is followed by its first. `toward`, one for each prompt as well, are prompts that the
+        clips turn to half-way.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         settings = settle(
@@ -144,11 +146,14 @@ class Sora:
             raise MinisoraError("sampling from a start below 1 begins with an init: give both, or neither")
         parts = [None] * len(prompts) if known is None else known
         first = [None] * len(prompts) if init is None else [self._init(each, settings.size) for each in init]
-        if not len(parts) == len(first) == len(prompts):
-            raise MinisoraError(f"known and init have one part for each prompt, and there are {len(prompts)} prompts")
+        then = [None] * len(prompts) if toward is None else toward
+        if not len(parts) == len(first) == len(then) == len(prompts):
+            raise MinisoraError(
+                f"known, init and toward have one part for each prompt, and there are {len(prompts)} prompts"
+            )
         shots = [
-            Shot(prompt, seed + number, part, x)
-            for prompt, part, x in zip(prompts, parts, first, strict=True)
+            Shot(prompt, seed + number, part, x, later)
+            for prompt, part, x, later in zip(prompts, parts, first, then, strict=True)
             for number in range(n)
         ]
         # `sde` draws new noise for all of a batch on the way: for a clip of its own, it needs a batch of its own
@@ -168,7 +173,7 @@ class Sora:
         rings = [settings.ring] * len(shots)
         canvas = paint(noisy, [shot.known for shot in shots], patch, self.vae.config.compression[0], rings)
         velocity = guided(
-            self._velocity(canvas, [shot.prompt for shot in shots]),
+            self._told(canvas, shots),
             self._velocity(canvas, [settings.negative] * len(shots)),
             settings.guidance, settings.rescale, settings.interval, seg=canvas.tokens.seg[canvas.unknown],
         )  # fmt: skip
@@ -183,6 +188,15 @@ class Sora:
         name = settings.sampler
         sampler = partial(sde, generator=generators[0]) if name == "sde" else SAMPLERS[name]
         return latents(sampler(velocity, canvas.start(), self._times(settings), callback=report))
+
+    def _told(self, canvas: Canvas, shots: Sequence[Shot]) -> Velocity:
+        """The velocity under the prompts; in a clip that turns to another one, that counts more in its second half."""
+        told = self._velocity(canvas, [shot.prompt for shot in shots])
+        if not any(shot.toward for shot in shots):
+            return told
+        time = canvas.tokens.pos[canvas.unknown, 0]
+        share = (2 * time / time.max().clamp(min=1) - 0.5).clamp(0, 1)  # all of it happens in the middle half
+        return turning(told, self._velocity(canvas, [shot.toward or shot.prompt for shot in shots]), share)
 
     def _velocity(self, canvas: Canvas, prompts: Sequence[str]) -> Velocity:
         """The velocity of the unknown tokens, those of each clip under its prompt."""
@@ -252,7 +266,7 @@ class Sora:
 
     def _take(self, z: Tensor, shot: Shot, settings: Settings) -> Take:
         clip = self.decode(z, settings.size, settings.fps)
-        beside = [name for name in ("known", "init") if getattr(shot, name) is not None]
+        beside = [name for name in ("known", "init", "toward") if getattr(shot, name) is not None]
         recipe = {"prompt": shot.prompt, "seed": shot.seed} | asdict(settings) | {
             "size": size_name(settings.size), "interval": list(settings.interval), "beside": beside,
             "preset": self.name, "weights": self.weights, "version": __version__,

@@ -1,10 +1,11 @@
 """The diffusion transformer: from noisy spacetime tokens, their times and a prompt to the velocity of every token."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from einops import reduce
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -156,6 +157,26 @@ class DiT(nn.Module):
         shift, scale = (self.table + time[:, None]).unbind(1)
         said = self.head(modulate(x, shift, scale, times, self.config.eps))
         return toward(said, tokens.x, t) if self.config.clean else said
+
+
+def finer(dit: DiT, patch: Grid) -> DiT:
+    """The same transformer for smaller tokens, to go on training with: coarse tokens are cheap, fine ones exact.
+
+    A part of a token is read as if the whole token were like it, and says what the whole said on average.
+    """
+    old, config = dit.config.patch, replace(dit.config, patch=patch)
+    if any(whole % part for whole, part in zip(old, patch, strict=True)):
+        raise MinisoraError(f"tokens of {old} latents cannot be cut into tokens of {patch}: each size has to divide")
+    axes = dict(zip(("pt", "ph", "pw"), patch, strict=True)) | {"c": config.channels}
+    whole, part = "(nt pt nh ph nw pw c)", "(pt ph pw c)"
+    weights = dit.state_dict()
+    counts = dict(zip(("nt", "nh", "nw"), (a // b for a, b in zip(old, patch, strict=True)), strict=True))
+    weights["embed.weight"] = reduce(weights["embed.weight"], f"w {whole} -> w {part}", "sum", **axes, **counts)
+    weights["head.weight"] = reduce(weights["head.weight"], f"{whole} w -> {part} w", "mean", **axes, **counts)
+    weights["head.bias"] = reduce(weights["head.bias"], f"{whole} -> {part}", "mean", **axes, **counts)
+    made = DiT(config).to(dit.table.device, dit.embed.weight.dtype)
+    made.load_state_dict(weights)
+    return made
 
 
 def toward(x: Tensor, x_t: Tensor, t: Tensor, least: float = 0.05) -> Tensor:

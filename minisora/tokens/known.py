@@ -22,6 +22,8 @@ class Known:
     several frames, so one of them cannot be written into it."""
     region: Tensor | None = None
     """(c, t, h, w): the whole clip with its unknown part painted grey, appended."""
+    time: float = 0.0
+    """At which time all of it stands; above 0, the noise on it is told, and its details are not taken for true."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Canvas:
     tokens: Tokens
     unknown: Tensor
     """(n,): True where a token is to be made."""
+    times: Tensor
+    """(n,): how noisy a known token is; of no meaning where a token is to be made."""
 
     def start(self) -> Tensor:
         """The unknown tokens, where a sampler begins."""
@@ -46,7 +50,7 @@ class Canvas:
         """A model of all tokens and their times as a function of the unknown ones and one time, for a sampler."""
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            times = torch.where(self.unknown, t.to(self.unknown.device), 0.0)
+            times = torch.where(self.unknown, t.to(self.times), self.times)
             return model(self.with_unknown(x), times)[self.unknown]
 
         return velocity
@@ -65,7 +69,7 @@ def paint(
     `stride` is the number of frames in a latent; `rings` says of each clip whether its time goes round.
     """
     tokens = pack(clips, patch, rings)
-    xs, places, unknown, lengths = [], [], [], []
+    xs, places, unknown, times, lengths = [], [], [], [], []
     parts = zip(tokens.x.split(tokens.lengths), tokens.pos.split(tokens.lengths), clips, known, strict=True)
     for x, pos, clip, given in parts:
         given = given or Known()
@@ -81,8 +85,9 @@ def paint(
         mask = torch.zeros(lengths[-1], dtype=torch.bool, device=x.device)
         mask[before : len(x)] = True
         unknown.append(mask)
+        times.append(torch.full(mask.shape, given.time, dtype=torch.float64, device=x.device))
     packed = Tokens(torch.cat(xs), torch.cat(places), tokens.grids, tuple(lengths), tokens.rings)
-    return Canvas(packed, torch.cat(unknown))
+    return Canvas(packed, torch.cat(unknown), torch.cat(times))
 
 
 def _appended(clip: Tensor, given: Known, patch: Grid, stride: int) -> list[tuple[Tensor, Tensor]]:

@@ -4,7 +4,7 @@ x_t = mix(x, ε, t), where known tokens have t = 0 → v = dit(x_t, t, text) →
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,10 @@ RINGS = 0.3
 """Share of the clips that go round which are shown as rings."""
 KNOWN = {"nothing": 0.7, "prefix": 0.1, "ends": 0.08, "frames": 0.04, "region": 0.08}
 """What is given of a clip, and how often."""
+ROUGH = 0.3
+"""How often what is given is noisy: a clip that is made in many hops is given frames that were generated."""
+ROUGHEST = 0.2
+"""The latest time that what is given may stand at."""
 
 
 class Learner(nn.Module):
@@ -60,7 +64,7 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         x, lengths = canvas.tokens.x, torch.tensor(canvas.tokens.lengths, device=device)
         noise = torch.randn(x.shape, generator=generator).to(device)
         t = sample_times(len(shown), generator, shift).to(device)
-        t = t.repeat_interleave(lengths) * canvas.unknown  # what is known is at time 0
+        t = torch.where(canvas.unknown, t.repeat_interleave(lengths), canvas.times)  # what is known is near time 0
 
         v = dit(canvas.tokens.with_x(mix(x, noise, t)), t, text)
         counts = {"weight": int(canvas.unknown.sum()), "clips": len(shown), "tokens": len(x)}
@@ -87,7 +91,10 @@ class Shown:
 def show(item: Item, source: torch.Generator) -> Shown:
     if "ring" in item and torch.rand((), generator=source) < RINGS:
         return Shown(item["caption"], item["ring"].float(), None, True)
-    return Shown(item["caption"], item["z"].float(), given(item, source), False)
+    known = given(item, source)
+    if known is not None and torch.rand((), generator=source) < ROUGH:
+        known = replace(known, time=ROUGHEST * float(torch.rand((), generator=source)))
+    return Shown(item["caption"], item["z"].float(), known, False)
 
 
 def given(item: Item, source: torch.Generator) -> Known | None:

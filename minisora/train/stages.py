@@ -14,7 +14,7 @@ from minisora.core.recipe import Recipe, Run
 from minisora.core.runtime import pick_device, seed_everything
 from minisora.data.datasets import Dataset
 from minisora.data.loader import Loader
-from minisora.models.dit import DiT
+from minisora.models.dit import DiT, finer
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import Tokenizer
 from minisora.models.vae import VAE
@@ -81,7 +81,8 @@ def train_dit(
 ) -> Trained:  # fmt: skip
     """Encode the clips with the trained VAE, and train transformer and text encoder on their latents.
 
-    All three go on from what is `begun`; a VAE in `out` takes the place of its VAE, and new words join its vocabulary.
+    All three go on from what is `begun`: a VAE in `out` takes the place of its VAE, new words join its vocabulary, and
+    a transformer of coarser tokens is cut to those of the preset.
     `callback(steps, vae, learner, tokenizer)` comes with every checkpoint.
     """
     recipe = recipe or preset.recipes["dit"]
@@ -96,6 +97,8 @@ def train_dit(
     note = {"latents": ready.of, "begun": begun and fingerprint_of_weights(begun[1])}
     if begun is not None:
         learner = begun[1]
+        if learner.dit.config.patch != preset.dit.patch:
+            learner.dit = finer(learner.dit, preset.dit.patch)
         learner.text.grow(tokenizer.size)
     else:
         text = TextEncoder(replace(preset.text, vocabulary=tokenizer.size))

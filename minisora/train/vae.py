@@ -18,7 +18,11 @@ KL = 1e-6
 def step(
     model: nn.Module, clips: Sequence[Clip], generator: torch.Generator, rough: float = 0.0
 ) -> tuple[Tensor, Metrics]:
-    """|x - y| + |x - y|² + KL, the mean over all pixels; y is decoded from a sample of the posterior."""
+    """|x - y| + |x - y|² + |Δx - Δy| + KL, the mean over all pixels; y is decoded from a sample of the posterior.
+
+    Δ is the change from frame to frame. Without it each group of frames of one latent began with a jump: a clip's
+    error is the same whether it stands still or flickers, and eyes see only the second.
+    """
     assert isinstance(model, VAE)
     loss, metrics, _ = reconstruct(model, clips, generator, rough)
     return loss, metrics
@@ -32,7 +36,7 @@ def reconstruct(
     With `rough` latents, each clip's are noisy up to that standard deviation, and the decoder learns to mend them.
     """
     device, pairs = vae.mean.device, []
-    error = squared = kl = torch.zeros((), device=device)
+    error = squared = kl = flicker = torch.zeros((), device=device)
     pixels = latents = 0
     for group in group_by_size(clips).values():
         x = torch.cat([clip.pixels() for clip in group]).to(device)
@@ -46,9 +50,10 @@ def reconstruct(
         y = vae.decode(z).float()
         pairs.append((x, y))
         error, squared = error + (y - x).abs().sum(), squared + (y - x).square().sum()
+        flicker = flicker + (y - x).diff(dim=2).abs().sum()
         kl = kl + 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
         pixels, latents = pixels + x.numel(), latents + mean.numel() // vae.config.channels
-    loss = (error + squared) / pixels + KL * kl / latents
+    loss = (error + squared + flicker) / pixels + KL * kl / latents
     psnr = -10 * torch.log10(squared.detach() / pixels / 4)
     return loss, {"psnr": psnr, "clips": len(clips)}, pairs
 

@@ -764,8 +764,9 @@ explore(lambda latent: picture(receptive(latent), "what one latent sees").png, l
 # %% [markdown]
 # ## Training
 #
-# $|x - y| + |x - y|^2$ and the KL term, on random squares of 32 pixels: a convolution learns from a quarter of a frame as
-# well as from all of it. Once from nothing, and once around the components.
+# $|x - y| + |x - y|^2$, the same error of the *change* from frame to frame, $|\Delta x - \Delta y|$, and the KL term, on random squares of 32 pixels: a convolution learns from a quarter of a frame as
+# well as from all of it. The change has a term of its own, since a small error that comes and goes is seen as flicker, and the same error
+# all the time is not seen at all. Once from nothing, and once around the components.
 
 # %% tags=["draft"]
 def train(vae: nn.Module, steps: int) -> list[tuple[int, float]]:

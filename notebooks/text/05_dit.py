@@ -21,9 +21,11 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
+from einops import reduce
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from minisora.core.errors import MinisoraError
 from minisora.course.exercises import exercise
 from minisora.data.clip import from_pixels
 from minisora.data.datasets import rendered
@@ -34,6 +36,7 @@ from minisora.models.dit import DiTConfig
 from minisora.nn.attention import attention
 from minisora.nn.norm import RMSNorm
 from minisora.tokens.packing import Text, Tokens, pack, pack_text, unpack
+from minisora.tokens.patches import Grid, patchify
 from minisora.viz.figures import picture
 from minisora.viz.player import show
 from minisora.viz.style import use_style
@@ -421,6 +424,40 @@ both = dit(two, torch.tensor(0.5), pack_text([torch.zeros(0, 16)] * 2, 8))
 alone = [dit(pack([each], PATCH), torch.tensor(0.5), nothing) for each in unpack(two, PATCH)]
 torch.testing.assert_close(both, torch.cat(alone), atol=1e-4, rtol=1e-3)
 print("packed equals one by one")
+
+
+# %% [markdown]
+# **Coarse first, then fine.** A token of $2 \times 2$ latents makes a clip a quarter as long, and a step a quarter as dear; a token of one
+# latent says more exactly where an edge is. Nothing in a block depends on the size of a token: only the first and the last layer do. So a model can
+# learn the world with coarse tokens and the edges with fine ones. That is how the bundled toy model was trained.
+
+# %% tags=["source: minisora.models.dit.finer"]
+def finer(dit: DiT, patch: Grid) -> DiT:
+    """The same transformer for smaller tokens, to go on training with: coarse tokens are cheap, fine ones exact.
+
+    A part of a token is read as if the whole token were like it, and says what the whole said on average.
+    """
+    old, config = dit.config.patch, replace(dit.config, patch=patch)
+    if any(whole % part for whole, part in zip(old, patch, strict=True)):
+        raise MinisoraError(f"tokens of {old} latents cannot be cut into tokens of {patch}: each size has to divide")
+    axes = dict(zip(("pt", "ph", "pw"), patch, strict=True)) | {"c": config.channels}
+    whole, part = "(nt pt nh ph nw pw c)", "(pt ph pw c)"
+    weights = dit.state_dict()
+    counts = dict(zip(("nt", "nh", "nw"), (a // b for a, b in zip(old, patch, strict=True)), strict=True))
+    weights["embed.weight"] = reduce(weights["embed.weight"], f"w {whole} -> w {part}", "sum", **axes, **counts)
+    weights["head.weight"] = reduce(weights["head.weight"], f"{whole} w -> {part} w", "mean", **axes, **counts)
+    weights["head.bias"] = reduce(weights["head.bias"], f"{whole} -> {part}", "mean", **axes, **counts)
+    made = DiT(config).to(dit.table.device, dit.embed.weight.dtype)
+    made.load_state_dict(weights)
+    return made
+
+
+# %%
+fine = finer(dit, (1, 2, 2))
+part = torch.randn(3, 1, 2, 2)
+whole = part.repeat(1, *(a // b for a, b in zip(PATCH, (1, 2, 2), strict=True)))
+torch.testing.assert_close(fine.embed(patchify(part, (1, 2, 2))), dit.embed(patchify(whole, PATCH)))
+print(f"tokens of {PATCH} pixels became tokens of {fine.config.patch}, which are read as before")
 
 # %% [markdown]
 # ## Begin in silence

@@ -124,6 +124,15 @@ KNOWN = {"nothing": 0.7, "prefix": 0.1, "ends": 0.08, "frames": 0.04, "region": 
 """What is given of a clip, and how often."""
 
 
+# %% tags=["source: minisora.train.dit.ROUGH"]
+ROUGH = 0.3
+"""How often what is given is noisy: a clip that is made in many hops is given frames that were generated."""
+
+# %% tags=["source: minisora.train.dit.ROUGHEST"]
+ROUGHEST = 0.2
+"""The latest time that what is given may stand at."""
+
+
 # %% tags=["source: minisora.train.dit.Learner"]
 class Learner(nn.Module):
     """The transformer and the text encoder that learns with it."""
@@ -175,7 +184,10 @@ class Shown:
 def show(item: Item, source: torch.Generator) -> Shown:
     if "ring" in item and torch.rand((), generator=source) < RINGS:
         return Shown(item["caption"], item["ring"].float(), None, True)
-    return Shown(item["caption"], item["z"].float(), given(item, source), False)
+    known = given(item, source)
+    if known is not None and torch.rand((), generator=source) < ROUGH:
+        known = replace(known, time=ROUGHEST * float(torch.rand((), generator=source)))
+    return Shown(item["caption"], item["z"].float(), known, False)
 
 
 # %% [markdown]
@@ -208,7 +220,7 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         x, lengths = canvas.tokens.x, torch.tensor(canvas.tokens.lengths, device=device)
         noise = torch.randn(x.shape, generator=generator).to(device)
         t = sample_times(len(shown), generator, shift).to(device)
-        t = t.repeat_interleave(lengths) * canvas.unknown  # what is known is at time 0
+        t = torch.where(canvas.unknown, t.repeat_interleave(lengths), canvas.times)  # what is known is near time 0
 
         v = dit(canvas.tokens.with_x(mix(x, noise, t)), t, text)
         counts = {"weight": int(canvas.unknown.sum()), "clips": len(shown), "tokens": len(x)}

@@ -25,10 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
+from minisora.core.runtime import generator
 from minisora.course.exercises import exercise
 from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
 from minisora.data.datasets import rendered
+from minisora.diffusion.flow import Velocity, mix
 from minisora.evaluate import directing
+from minisora.evaluate.cases import Case
 from minisora.evaluate.shares import tally
 from minisora.generate.credits import Take
 from minisora.generate.sora import Sora
@@ -101,6 +104,8 @@ class Known:
     several frames, so one of them cannot be written into it."""
     region: Tensor | None = None
     """(c, t, h, w): the whole clip with its unknown part painted grey, appended."""
+    time: float = 0.0
+    """At which time all of it stands; above 0, the noise on it is told, and its details are not taken for true."""
 
 
 # %% tags=["source: minisora.tokens.known.place_of"]
@@ -130,6 +135,8 @@ class Canvas:
     tokens: Tokens
     unknown: Tensor
     """(n,): True where a token is to be made."""
+    times: Tensor
+    """(n,): how noisy a known token is; of no meaning where a token is to be made."""
 
     def start(self) -> Tensor:
         """The unknown tokens, where a sampler begins."""
@@ -145,7 +152,7 @@ class Canvas:
         """A model of all tokens and their times as a function of the unknown ones and one time, for a sampler."""
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            times = torch.where(self.unknown, t.to(self.unknown.device), 0.0)
+            times = torch.where(self.unknown, t.to(self.times), self.times)
             return model(self.with_unknown(x), times)[self.unknown]
 
         return velocity
@@ -191,7 +198,7 @@ def paint(
     `stride` is the number of frames in a latent; `rings` says of each clip whether its time goes round.
     """
     tokens = pack(clips, patch, rings)
-    xs, places, unknown, lengths = [], [], [], []
+    xs, places, unknown, times, lengths = [], [], [], [], []
     parts = zip(tokens.x.split(tokens.lengths), tokens.pos.split(tokens.lengths), clips, known, strict=True)
     for x, pos, clip, given in parts:
         given = given or Known()
@@ -207,8 +214,9 @@ def paint(
         mask = torch.zeros(lengths[-1], dtype=torch.bool, device=x.device)
         mask[before : len(x)] = True
         unknown.append(mask)
+        times.append(torch.full(mask.shape, given.time, dtype=torch.float64, device=x.device))
     packed = Tokens(torch.cat(xs), torch.cat(places), tokens.grids, tuple(lengths), tokens.rings)
-    return Canvas(packed, torch.cat(unknown))
+    return Canvas(packed, torch.cat(unknown), torch.cat(times))
 
 
 # %% [markdown]
@@ -326,34 +334,56 @@ def _joined(new: Tensor, old: Tensor, backward: bool) -> Tensor:
     return torch.cat([new, old] if backward else [old, new])
 
 
+# %% [markdown]
+# A hop begins from frames that were generated, and takes every little error in them for true. So what it sees may be made a little noisy, at a
+# time $t$ that the model is told, as it is told of every token: then only what is larger than the noise is taken over.
+
+# %% tags=["source: minisora.generate.direct._rough"]
+def _rough(known: Known, time: float, seed: int) -> Known:
+    """The same with noise on it, and told so."""
+    source = generator(seed + 1)  # not the noise that the unknown tokens begin with
+
+    def noisy(z: Tensor) -> Tensor:
+        return mix(z, torch.randn(z.shape, generator=source).to(z), time)
+
+    prefix = None if known.prefix is None else noisy(known.prefix)
+    return Known(prefix, {frame: noisy(z) for frame, z in known.frames.items()}, time=time)
+
+
 # %% tags=["source: minisora.generate.direct._after"]
-def _after(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+def _after(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:
     """A clip that begins with the last frames of another, and how many those are."""
     tail = _tail(clip, CONTEXT, sora.vae.config.compression[0])
     start = _part(clip, tail)
-    known, given = Known(prefix=sora.encode(start)), list(range(len(tail)))
+    known, given = _rough(Known(prefix=sora.encode(start)), rough, options["seed"]), list(range(len(tail)))
     return _made(sora, start, prompt, _window(sora, len(tail)), known, given, options), len(tail)
 
 
 # %% tags=["source: minisora.generate.direct._before"]
-def _before(sora: Sora, clip: Clip, prompt: str, options: dict[str, Any]) -> tuple[Directed, int]:
+def _before(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:
     """A clip that ends with the first frames of another, and how many those are."""
     head = clip.frames[:ENDING]
     length = _window(sora, len(head))
-    known, given = Known(frames=_singles(sora, head, length)), _places(len(head), length)
+    known = _rough(Known(frames=_singles(sora, head, length)), rough, options["seed"])
+    given = _places(len(head), length)
     end = _part(clip, _filled(clip.frames[:0], head, length))
     return _made(sora, end, prompt, length, known, given, options), len(head)
 
 
 # %% tags=["source: minisora.generate.direct.extend"]
-def extend(sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = False, **options: Any) -> Directed:
-    """So many more frames after a clip, or before it, in hops that each see only the nearest few: memory stays flat."""
-    if frames < 1:
-        raise MinisoraError(f"a clip cannot be extended by {frames} frames: take 1 or more")
+def extend(
+    sora: Sora, clip: Clip, prompt: str, frames: int, backward: bool = False, rough: float = 0.0, **options: Any
+) -> Directed:
+    """So many more frames after a clip, or before it, in hops that each see only the nearest few: memory stays flat.
+
+    What a hop sees is `rough`, noisy up to a time that it is told: so it does not repeat every small error as true.
+    """
+    if frames < 1 or not 0 <= rough < 1:
+        raise MinisoraError(f"a clip cannot be extended by {frames} frames, rough {rough}: take 1 or more, and 0 to 1")
     hop, seed, length = (_before if backward else _after), options.pop("seed", 0), len(clip.frames) + frames
     made, raw, recipe = _part(clip, clip.frames), clip.frames, {}
     while len(made.frames) < length:
-        fresh, overlap = hop(sora, made, prompt, {**options, "seed": seed})
+        fresh, overlap = hop(sora, made, prompt, rough, {**options, "seed": seed})
         assert fresh.raw is not None
         new, old = (slice(-overlap), slice(overlap, None)) if backward else (slice(overlap, None), slice(-overlap))
         made = _part(clip, _joined(fresh.frames[new], made.frames, backward))
@@ -408,6 +438,47 @@ for ax, frames, name in zip(axes, (joined.frames[17:24], faded), ("generated", "
     ax.set(xticks=[], yticks=[], ylabel=name)
     ax.grid(False)
 picture(figure, "Two rows of seven frames between two clips: above, generated ones; below, a cross-fade in which both are half transparent.")
+
+
+# %% [markdown]
+# And two clips at *once*, as one that begins as the first and ends as the second? Here two prompts are at work, and each token listens to both:
+# early tokens to the first, late ones to the second.
+
+# %% tags=["source: minisora.diffusion.guidance.turning"]
+def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
+    """From one velocity to another, by the share (n,) that the second has in each token."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return torch.lerp(first(x, t), second(x, t), share.to(x)[:, None])
+
+    return velocity
+
+
+# %% tags=["source: minisora.generate.direct.blend"]
+def blend(
+    sora: Sora, first: Clip, second: Clip, prompt: str, toward: str, start: float = 0.9, **options: Any
+) -> Directed:
+    """One clip of two: it begins as the first, ends as the second, and half-way the one turns into the other."""
+    if first.shape != second.shape:
+        raise MinisoraError(f"{first.size} and {second.size} cannot be blended: give both one size")
+    last = len(first.frames) - 1
+    share = torch.linspace(0, 1, last + 1)[:, None, None, None]
+    faded = _part(first, torch.lerp(first.frames.float(), second.frames.float(), share).round().byte())
+    known = Known(sora.encode(_part(first, first.frames[:1])), {last: sora.encode(_part(second, second.frames[-1:]))})
+    begun = {"init": [faded], "start": start, "toward": [toward]}
+    return _made(sora, faded, prompt, last + 1, known, [0, last], options | begun)
+
+
+# %%
+blended = blend(sora, clip, other, prompt, shapes.caption(shapes.sample(9, 17 / 8, count=1, style="flat", size="large")), seed=1)
+ramp = torch.linspace(0, 1, 17)[:, None, None, None]
+overlaid = torch.lerp(clip.frames.float(), other.frames.float(), ramp).round().byte()
+figure, axes = plt.subplots(2, 1, figsize=(9, 3))
+for ax, frames, name in zip(axes, (blended.frames[::2], overlaid[::2]), ("blend", "cross-fade"), strict=True):
+    ax.imshow(torch.cat(list(frames), 1))
+    ax.set(xticks=[], yticks=[], ylabel=name)
+    ax.grid(False)
+picture(figure, "Two rows of nine frames: above, a clip that turns from one thing into another; below, both things laid over each other.")
 
 
 # %% tags=["source: minisora.generate.direct._around"]
@@ -501,7 +572,7 @@ def edit(sora: Sora, clip: Clip, prompt: str, strength: float = 0.85, **options:
 
 
 # %%
-wanted = directing.Case(clip, scene, clip, scene).recolored
+wanted = Case(clip, scene, clip, scene).recolored
 new = shapes.caption(wanted)
 dial = {strength: edit(sora, clip, new, strength=strength, seed=1) for strength in (0.5, 0.7, 0.8, 0.9, 0.95)}
 figure, axes = plt.subplots(len(dial), 1, figsize=(7, 6))
@@ -550,7 +621,7 @@ show(round_)
 # ## Preview, and storyboard
 #
 # Noise decides the layout, and noise of another size is another layout. So a preview is made small, enlarged, noised to $t = 0.8$ and finished at full size. And a
-# storyboard is extension with a new prompt at every hop.
+# storyboard is extension with a new prompt at every hop, or a cut: then the panel begins from noise, and only its words tie it to the others.
 
 # %% tags=["source: minisora.generate.direct.preview"]
 def preview(
@@ -565,23 +636,43 @@ def preview(
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 
 
+# %% tags=["source: minisora.generate.direct.Panel"]
+@dataclass(frozen=True)
+class Panel:
+    """What a storyboard shows for a while; after a cut, it does not go on from what was there."""
+
+    prompt: str
+    frames: int
+    cut: bool = False
+
+
 # %% tags=["source: minisora.generate.direct.storyboard"]
-def storyboard(sora: Sora, shots: Sequence[tuple[str, int]], **options: Any) -> Directed:
-    """Prompts, each with so many frames, as one clip: every next one goes on from the last frames of the one before."""
-    if not shots:
-        raise MinisoraError("a storyboard has one shot or more, such as [('a red circle rises', 17)]")
-    seed, (prompt, frames) = options.pop("seed", 0), shots[0]
-    size = options.pop("size", None)
-    (made,) = sora.generate(prompt, size or (frames, *sora.preset.size[1:]), seed=seed, **options)
-    clip: Directed = _directed(made, "storyboard", made.frames)
-    for number, (prompt, frames) in enumerate(shots[1:], 1):
-        clip = extend(sora, clip, prompt, frames, seed=seed + number, **options)
-    recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": [list(shot) for shot in shots], "seed": seed}
-    return replace(clip, caption=" / ".join(prompt for prompt, _ in shots), recipe=recipe)
+def storyboard(sora: Sora, panels: Sequence[Panel], **options: Any) -> Directed:
+    """Panels in their order as one clip: each goes on from the last frames of the one before, or begins with a cut."""
+    if not panels or min(panel.frames for panel in panels) < 1:
+        raise MinisoraError("a storyboard has a panel or more, of a frame or more: [Panel('a red circle rises', 17)]")
+    seed, plane = options.pop("seed", 0), parse_size(options.pop("size", None) or sora.preset.size)[1:]
+    clip: Directed | None = None
+    for number, panel in enumerate(panels):
+        if clip is not None and not panel.cut:
+            clip = extend(sora, clip, panel.prompt, panel.frames, seed=seed + number, **options)
+            continue
+        whole = (_whole(panel.frames, sora.vae.config.compression[0]), *plane)
+        (take,) = sora.generate(panel.prompt, whole, seed=seed + number, **options)
+        fresh = _directed(take, "storyboard", take.frames)
+        kept = fresh.frames[: panel.frames]
+        clip = replace(fresh, frames=kept if clip is None else torch.cat([clip.frames, kept]))
+    assert clip is not None
+    shots = [[panel.prompt, panel.frames, panel.cut] for panel in panels]
+    recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": shots, "seed": seed, "size": clip.size}
+    return replace(clip, caption=" / ".join(panel.prompt for panel in panels), recipe=recipe, raw=clip.frames)
 
 
 # %%
-show(storyboard(sora, [("a large red circle moves to the right on a white background", 17), ("a large red circle rises on a white background", 12)], seed=1))
+hero, place = "a large red circle", "on a white background"
+one = [Panel(f"{hero} moves to the right {place}", 17), Panel(f"{hero} rises {place}", 12)]
+cuts = [Panel(f"{hero} {does} {place}", 9, cut=True) for does in ("moves to the right", "rises", "stays still")]
+show([storyboard(sora, panels, seed=1) for panels in (one, cuts)])
 
 # %% [markdown]
 # ## How good is it?

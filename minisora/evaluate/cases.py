@@ -1,0 +1,154 @@
+"""What directing is judged by: unseen clips of the shapes world, and tricks that look plausible and are not it.
+
+A still is no animation, a cross-fade no connection, a boomerang no loop, an average no blend.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minisora.data.clip import Clip
+from minisora.data.datasets import rendered
+from minisora.evaluate.measure import FIRST
+from minisora.generate.direct import GREY
+from minisora.worlds import shapes
+from minisora.worlds.language import BACKGROUNDS, COLORS
+from minisora.worlds.shapes import ShapesScene, stands_out
+from minisora.worlds.style import STYLE_BACKGROUNDS
+
+LENGTH, GIVEN, SIDE = 17, 9, 64
+"""Frames of a real clip, how many of them an extension is given, and its height and width."""
+GAP = slice(5, 12)
+"""The frames that are filled."""
+SHOT, SHOTS = 9, 3
+"""Frames of a shot, and how many shots there are of one character."""
+MARGIN = 4
+"""Pixels around a thing that are made anew with it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A real clip of one thing, and another one for what needs two."""
+
+    real: Clip
+    scene: ShapesScene
+    other: Clip
+    rival: ShapesScene
+
+    @classmethod
+    def draw(cls, number: int, motion: str | Sequence[str] | None = None) -> "Case":
+        first, second = (
+            shapes.sample(FIRST + 2 * number + k, LENGTH / 8, count=1, style="flat", motion=motion) for k in (0, 1)
+        )
+        size = (LENGTH, SIDE, SIDE)
+        return cls(rendered(first, size), first, rendered(second, size), second)
+
+    @property
+    def prompt(self) -> str:
+        return shapes.caption(self.scene)
+
+    @property
+    def recolored(self) -> ShapesScene:
+        """The same scene with its thing in the next color that stands out."""
+        (thing,) = self.scene.things
+        names = [name for name in COLORS if name != thing.color and stands_out(name, self.scene.background)]
+        return replace(self.scene, things=(replace(thing, color=names[self.scene.seed % len(names)]),))
+
+    @property
+    def elsewhere(self) -> ShapesScene:
+        """The same scene before another background."""
+        allowed = [name for name in STYLE_BACKGROUNDS["flat"] if stands_out(self.scene.things[0].color, name)]
+        names = [name for name in allowed if name != self.scene.background]
+        return replace(self.scene, background=names[self.scene.seed % len(names)])
+
+    def again(self, number: int) -> ShapesScene:
+        """A scene of the same thing somewhere else, and doing something else."""
+        (thing,) = self.scene.things
+        return shapes.sample(
+            self.scene.seed + 1_000_000 * (1 + number), LENGTH / 8, count=1, shape=thing.shape, color=thing.color,
+            size=thing.size, style="flat", background=self.scene.background, held_out=None,
+        )  # fmt: skip
+
+    @cached_property
+    def box(self) -> Tensor:
+        """(h, w): True where the thing is in any frame, and a little around it."""
+        assert self.real.state is not None
+        (track,), reach = self.real.state.tracks, self.scene.things[0].reach * SIDE + MARGIN
+        (left, top), (right, bottom) = track.amin(0) - reach, track.amax(0) + reach
+        place = torch.arange(SIDE) + 0.5
+        return ((place >= top) & (place <= bottom))[:, None] & ((place >= left) & (place <= right))
+
+
+def still(case: Case) -> Tensor:
+    return case.real.frames[:1].expand_as(case.real.frames)
+
+
+def repeated(case: Case) -> Tensor:
+    return torch.cat([case.real.frames[:GIVEN], case.real.frames[GIVEN - 1 :][:1].expand(LENGTH - GIVEN, -1, -1, -1)])
+
+
+def boomerang(case: Case) -> Tensor:
+    return torch.cat([case.real.frames[:GIVEN], case.real.frames[: GIVEN - 1].flip(0)])
+
+
+def faded(first: Tensor, second: Tensor, count: int) -> Tensor:
+    """`count` frames from one frame to another, each a mean of both."""
+    share = torch.linspace(0, 1, count + 2)[1:-1, None, None, None]
+    return ((1 - share) * first.float() + share * second.float()).round().byte()
+
+
+def interpolated(case: Case) -> Tensor:
+    frames = case.real.frames.clone()
+    frames[GAP] = faded(frames[GAP.start - 1], frames[GAP.stop], GAP.stop - GAP.start)
+    return frames
+
+
+def cross_fade(case: Case) -> Tensor:
+    between = faded(case.real.frames[-1], case.other.frames[0], 7)
+    return torch.cat([case.real.frames, between, case.other.frames])
+
+
+def average(case: Case) -> Tensor:
+    return ((case.real.frames.float() + case.other.frames.float()) / 2).round().byte()
+
+
+def overlaid(case: Case) -> Tensor:
+    """Both clips at once, the one fading out while the other fades in."""
+    share = torch.linspace(0, 1, LENGTH)[:, None, None, None]
+    return torch.lerp(case.real.frames.float(), case.other.frames.float(), share).round().byte()
+
+
+def grey_box(case: Case) -> Tensor:
+    return torch.where(case.box[..., None], torch.tensor(GREY, dtype=torch.uint8), case.real.frames)
+
+
+def erased(case: Case) -> Tensor:
+    """Nothing but background where the thing was."""
+    color = torch.tensor(BACKGROUNDS[case.scene.background]).round().byte()
+    return torch.where(case.box[..., None], color, case.real.frames)
+
+
+def previewed(case: Case, full: ShapesScene | None = None) -> Tensor:
+    """A small clip, as large as the full one after it."""
+    small = rendered(case.scene, (LENGTH, SIDE // 2, SIDE // 2)).frames
+    return torch.cat([enlarged(small), rendered(full or case.scene, (LENGTH, SIDE, SIDE)).frames])
+
+
+def enlarged(frames: Tensor) -> Tensor:
+    """(t, h, w, 3) at twice the height and width."""
+    larger = F.interpolate(frames.movedim(-1, 1).float(), scale_factor=2, mode="bilinear")
+    return larger.movedim(1, -1).round().byte()
+
+
+def shots(case: Case, alike: bool = True) -> Tensor:
+    """Three shots of one thing, or of three things."""
+    scenes = [case.again(number) for number in range(SHOTS)] if alike else [case.scene, case.rival, case.again(0)]
+    return torch.cat([rendered(scene, (SHOT, SIDE, SIDE)).frames for scene in scenes])
+
+
+def uncut(case: Case) -> Tensor:
+    return rendered(case.scene, (SHOTS * SHOT + 2, SIDE, SIDE)).frames[: SHOTS * SHOT]
