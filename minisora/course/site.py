@@ -15,6 +15,7 @@ from minisora.course.reference import reference
 LIVE = "application/vnd.jupyter.widget-view+json"
 NOTE = "*(In JupyterLab there are controls here; the figure above or below stands for them.)*"
 FIRST = 6  # clips on the landing page
+DIRECTED = 3  # clips of each way to direct, right or wrong
 
 
 def prepare(book: Path, notebooks: Path, out: Path, repository: str = "", hub: str = "") -> Path:
@@ -58,8 +59,9 @@ def _still(output: Any) -> Any:
 
 
 def _gallery(book: Path, out: Path) -> None:
-    """Make the clips that gallery.json asks for, and the pages that show them."""
+    """Make the clips that gallery.json asks for and a few of each way to direct, and the pages that show them."""
     from minisora.data.video_io import write_video
+    from minisora.evaluate.directing import CAPABILITIES, judge
     from minisora.generate.sora import Sora
 
     sora, folder = Sora.from_pretrained("toy"), _made(out / "_static" / "gallery")
@@ -69,6 +71,11 @@ def _gallery(book: Path, out: Path) -> None:
         clip = sora.generate(wish["prompt"], wish.get("size"), seed=wish["seed"])[0]
         write_video(folder / f"{number:02d}.mp4", clip)
         figures.setdefault(wish["section"], []).append(_figure(f"_static/gallery/{number:02d}.mp4", wish))
+    for name in CAPABILITIES:
+        for number, clip in enumerate(judge(sora, name, DIRECTED).shown):
+            write_video(folder / f"{name}-{number}.mp4", clip)
+            wish = {"prompt": clip.recipe["prompt"], "seed": clip.recipe["seed"], "note": clip.caption}
+            figures.setdefault(f"Directed: {name}", []).append(_figure(f"_static/gallery/{name}-{number}.mp4", wish))
     (out / "landing.md").write_text(_grid(next(iter(figures.values()))[:FIRST]), encoding="utf-8")
     page = (book / "gallery.md").read_text(encoding="utf-8")
     sections = [f"## {name}\n\n{_grid(some)}" for name, some in figures.items()]

@@ -133,7 +133,7 @@ class Judged:
 
     reports: Mapping[str, Sequence[Report]]
     decibels: float | None
-    shown: Sequence[Clip]
+    shown: Sequence[direct.Directed]
 
     def __str__(self) -> str:
         """A row for the model, for the floor and for each baseline; a column for each claim."""
@@ -154,7 +154,7 @@ class Judged:
 
 def judge(sora: Sora, name: str, n: int, seeds: int = 1, tick: Callable[[], object] = lambda: None) -> Judged:
     """Do it for `n` new cases with each of so many seeds and judge all: model, floor and baselines."""
-    capability, reports, squared, shown = CAPABILITIES[name], dict[str, list[Report]](), list[Tensor](), list[Clip]()
+    capability, reports, squared, shown = CAPABILITIES[name], dict[str, list[Report]](), list[Tensor](), []
     for number in range(n * seeds):
         case = Case.draw(number, capability.motion)
         made = capability.make(sora, case, number)
@@ -164,8 +164,8 @@ def judge(sora: Sora, name: str, n: int, seeds: int = 1, tick: Callable[[], obje
         if len(capability.given) and made.raw is not None:
             places = list(capability.given)
             squared.append((made.raw[places].float() - case.real.frames[places].float()).square().mean())
-        verdict = ", ".join(reports["model"][-1].failed) or "all right"
-        shown += [replace(made, caption=f"{name}: {verdict}")] if number < 4 else []
+        wrong = ", ".join(reports["model"][-1].failed)
+        shown += [replace(made, caption=f"{name}: " + (f"not {wrong}" if wrong else "all right"))] if number < 4 else []
         tick()
     decibels = 20 * torch.log10(255 / torch.stack(squared).mean().sqrt()).item() if squared else None
     return Judged(reports, decibels, shown)
