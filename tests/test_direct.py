@@ -84,6 +84,8 @@ def test_two_clips_are_connected(sora: Sora, frames: int | None) -> None:
     assert same(made.frames[:9], first.frames) and same(made.frames[-9:], second.frames)
     other = connect(sora, first, clip_of(9, seed=2), A, frames=frames or 7)
     assert not same(other.frames[9:-9], made.frames[9:-9]), "the ending is looked at"
+    turned = connect(sora, first, second, A, frames=frames or 7, toward="it falls")
+    assert not same(turned.frames[9:-9], made.frames[9:-9]), "both prompts are read"
     with pytest.raises(MinisoraError, match="one height and width"):
         connect(sora, first, clip_of(9, height=24), A)
 

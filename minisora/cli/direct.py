@@ -75,6 +75,7 @@ def connect(
     second: File,
     prompt: Prompt,
     frames: Annotated[int | None, arg(help="How many to generate in between.")] = None,
+    toward: Annotated[str | None, arg(help="A prompt of its own for the second clip.")] = None,
     how: Given = How(),
 ) -> None:
     """One clip, then generated frames, then another clip."""
@@ -84,7 +85,7 @@ def connect(
     sora = how.sora()
     one, other = _read(first, sora), _read(second, sora)
     other = fit(other, [(len(other.frames), *one.shape[1:])])
-    _keep(direct.connect(sora, one, other, prompt, frames, **how.options), how)
+    _keep(direct.connect(sora, one, other, prompt, frames, toward, **how.options), how)
 
 
 @app.command

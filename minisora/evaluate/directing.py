@@ -106,7 +106,9 @@ CAPABILITIES: dict[str, Capability] = {
         lambda case: case.real.frames[:-1], motion=("clockwise", "counterclockwise"),
     ),
     "connect": Capability(
-        lambda sora, case, seed: direct.connect(sora, case.real, case.other, shapes.caption(case.rival), 7, seed=seed),
+        lambda sora, case, seed: direct.connect(
+            sora, case.real, case.other, case.prompt, 7, shapes.caption(case.rival), seed=seed
+        ),
         is_whole, {"cross-fade": cases.cross_fade}, None,
     ),
     "blend": Capability(

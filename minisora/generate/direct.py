@@ -66,8 +66,14 @@ def extend(
     return Directed(made.frames[cut], clip.fps, prompt, f"minisora {sora.name}", recipe=recipe, raw=raw[cut])
 
 
-def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | None = None, **options: Any) -> Directed:
-    """One clip, then generated frames, then another clip; `frames` counts the generated ones."""
+def connect(
+    sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | None = None, toward: str | None = None,
+    **options: Any,
+) -> Directed:  # fmt: skip
+    """One clip, then generated frames, then another clip; `frames` counts the generated ones.
+
+    With a prompt `toward` the second clip, the generated frames turn from the one prompt to the other.
+    """
     if first.shape[1:] != second.shape[1:]:
         raise MinisoraError(f"{first.size} and {second.size} cannot be connected: give both one height and width")
     stride = sora.vae.config.compression[0]
@@ -77,6 +83,7 @@ def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | No
     head = second.frames[: whole - len(tail) - wanted]
     known = Known(prefix=sora.encode(_part(first, tail)), frames=_singles(sora, head, whole))
     given = [*range(len(tail)), *_places(len(head), whole)]
+    options |= {} if toward is None else {"toward": [toward]}
     middle = _made(sora, _part(first, _filled(tail, head, whole)), prompt, whole, known, given, options)
     inner = slice(len(tail), whole - len(head))
     assert middle.raw is not None

@@ -408,8 +408,14 @@ show([longer, earlier])
 # A beginning *and* an end. The cheap trick is a cross-fade, and half-way it shows two ghosts:
 
 # %% tags=["source: minisora.generate.direct.connect"]
-def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | None = None, **options: Any) -> Directed:
-    """One clip, then generated frames, then another clip; `frames` counts the generated ones."""
+def connect(
+    sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | None = None, toward: str | None = None,
+    **options: Any,
+) -> Directed:  # fmt: skip
+    """One clip, then generated frames, then another clip; `frames` counts the generated ones.
+
+    With a prompt `toward` the second clip, the generated frames turn from the one prompt to the other.
+    """
     if first.shape[1:] != second.shape[1:]:
         raise MinisoraError(f"{first.size} and {second.size} cannot be connected: give both one height and width")
     stride = sora.vae.config.compression[0]
@@ -419,6 +425,7 @@ def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | No
     head = second.frames[: whole - len(tail) - wanted]
     known = Known(prefix=sora.encode(_part(first, tail)), frames=_singles(sora, head, whole))
     given = [*range(len(tail)), *_places(len(head), whole)]
+    options |= {} if toward is None else {"toward": [toward]}
     middle = _made(sora, _part(first, _filled(tail, head, whole)), prompt, whole, known, given, options)
     inner = slice(len(tail), whole - len(head))
     assert middle.raw is not None
@@ -429,7 +436,8 @@ def connect(sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | No
 
 # %%
 other = rendered(shapes.sample(9, 17 / 8, count=1, style="flat", size="large"), (17, 64, 64))
-joined = connect(sora, clip, other, shapes.caption(shapes.sample(9, 17 / 8, count=1, style="flat", size="large")), 7, seed=1)
+then = shapes.caption(shapes.sample(9, 17 / 8, count=1, style="flat", size="large"))
+joined = connect(sora, clip, other, prompt, 7, then, seed=1)
 share = torch.linspace(0, 1, 9)[1:-1, None, None, None]
 faded = ((1 - share) * clip.frames[-1:].float() + share * other.frames[:1].float()).round().byte()
 figure, axes = plt.subplots(2, 1, figsize=(9, 3))
@@ -470,7 +478,7 @@ def blend(
 
 
 # %%
-blended = blend(sora, clip, other, prompt, shapes.caption(shapes.sample(9, 17 / 8, count=1, style="flat", size="large")), seed=1)
+blended = blend(sora, clip, other, prompt, then, seed=1)
 ramp = torch.linspace(0, 1, 17)[:, None, None, None]
 overlaid = torch.lerp(clip.frames.float(), other.frames.float(), ramp).round().byte()
 figure, axes = plt.subplots(2, 1, figsize=(9, 3))
