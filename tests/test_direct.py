@@ -22,6 +22,7 @@ from minisora.generate.direct import (
     loop,
     preview,
     storyboard,
+    views,
 )  # fmt: skip
 from minisora.generate.settings import settle
 from minisora.generate.sora import Sora
@@ -179,6 +180,14 @@ def test_a_storyboard_is_one_clip(sora: Sora) -> None:
             storyboard(sora, wrong)
 
 
+def test_views_are_frames_of_one_clip(sora: Sora) -> None:
+    clip = sora.generate(A, seed=2)[0]
+    assert same(views(sora, A, 3, seed=2).frames, clip.frames[[0, 2, 4]])
+    for wrong in (1, 6):
+        with pytest.raises(MinisoraError, match="2 or more"):
+            views(sora, A, wrong)
+
+
 def test_a_cut_is_a_clip_of_its_own(sora: Sora) -> None:
     made = storyboard(sora, [Panel(A, 5), Panel("it falls", 3, cut=True), Panel(A, 2)], seed=4, size="9x16x16")
     assert made.shape == (10, 16, 16)
@@ -249,6 +258,7 @@ def test_from_the_command_line(run, sora: Sora, tmp_path: Path) -> None:  # noqa
         (("edit", "a.mp4", A, "--strength", "0.5"), "9x16x24"),
         (("loop", A, "--frames", "8"), "8x16x24"),
         (("preview", A), "5x16x24"),
+        (("views", A, "--count", "3"), "3x16x24"),
         (("storyboard", "board.yaml"), "8x16x24"),
         (("storyboard", "cast.yaml"), "9x16x24"),
         (("blend", "a.mp4", "b.gif", A, "it falls"), "9x16x24"),

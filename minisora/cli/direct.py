@@ -157,6 +157,19 @@ def preview(prompt: Prompt, size: str | None = None, how: Given = How()) -> None
 
 
 @app.command
+def views(
+    prompt: Annotated[Positional[str], arg(metavar="PROMPT", help="A scene, and a camera that goes round it.")],
+    count: Annotated[int, arg(help="How many views.")] = 4,
+    size: str | None = None,
+    how: Given = How(),
+) -> None:
+    """A scene at rest, seen from several sides."""
+    from minisora.generate import direct
+
+    _keep(direct.views(how.sora(), prompt, count, size=size, **how.options), how)
+
+
+@app.command
 def storyboard(
     board: Annotated[
         Positional[Path], arg(metavar="YAML", help="A list of panels: {prompt: …, frames: 17, cut: true}.")

@@ -154,6 +154,14 @@ def preview(
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 
 
+def views(sora: Sora, prompt: str, count: int = 4, **options: Any) -> Directed:
+    """A scene at rest from several sides at once: the prompt's camera goes round it, and every view is a frame."""
+    (take,) = sora.generate(prompt, **options)
+    if not 1 < count <= len(take.frames):
+        raise MinisoraError(f"a clip of {len(take.frames)} frames has no {count} views: take 2 or more, or more frames")
+    return _directed(take, "views", take.frames[torch.linspace(0, len(take.frames) - 1, count).round().long()])
+
+
 @dataclass(frozen=True)
 class Panel:
     """What a storyboard shows for a while; after a cut, it does not go on from what was there."""

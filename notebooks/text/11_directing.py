@@ -644,6 +644,19 @@ def preview(
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 
 
+# %% [markdown]
+# A scene at rest does not need several cameras: one that goes round it sees it from every side, and every frame is a view. Whether they are views of
+# *one* scene is what the geometry of the orbit world checks.
+
+# %% tags=["source: minisora.generate.direct.views"]
+def views(sora: Sora, prompt: str, count: int = 4, **options: Any) -> Directed:
+    """A scene at rest from several sides at once: the prompt's camera goes round it, and every view is a frame."""
+    (take,) = sora.generate(prompt, **options)
+    if not 1 < count <= len(take.frames):
+        raise MinisoraError(f"a clip of {len(take.frames)} frames has no {count} views: take 2 or more, or more frames")
+    return _directed(take, "views", take.frames[torch.linspace(0, len(take.frames) - 1, count).round().long()])
+
+
 # %% tags=["source: minisora.generate.direct.Panel"]
 @dataclass(frozen=True)
 class Panel:
