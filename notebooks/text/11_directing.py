@@ -654,7 +654,8 @@ def views(sora: Sora, prompt: str, count: int = 4, **options: Any) -> Directed:
     (take,) = sora.generate(prompt, **options)
     if not 1 < count <= len(take.frames):
         raise MinisoraError(f"a clip of {len(take.frames)} frames has no {count} views: take 2 or more, or more frames")
-    return _directed(take, "views", take.frames[torch.linspace(0, len(take.frames) - 1, count).round().long()])
+    chosen = torch.linspace(0, len(take.frames) - 1, count).round().long()
+    return _directed(replace(take, frames=take.frames[chosen]), "views", take.frames[chosen])
 
 
 # %% tags=["source: minisora.generate.direct.Panel"]
