@@ -809,7 +809,7 @@ picture(figure, "Decibels against steps: a network alone climbs slowly from belo
 # with it. What no matrix can know comes slowly.
 
 # %% [markdown]
-# The toy model's VAE was trained like this for ten minutes, on two cores and with Muon (notebook 07), and its decoder for eight
+# The toy model's VAE was trained like this for ten minutes, on two cores and with Muon (notebook 07), and its decoder for sixteen
 # more, to mend latents that are a little wrong. First the clip, then ours, then the toy's:
 
 # %%
