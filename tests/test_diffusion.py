@@ -12,7 +12,7 @@ from torch import Tensor
 from minisora.core.errors import MinisoraError
 from minisora.diffusion import flow
 from minisora.diffusion.guidance import combine, guided, turning
-from minisora.diffusion.samplers import SAMPLERS, euler, heun, sde, unipc
+from minisora.diffusion.samplers import SAMPLERS, euler, heun, rewrite, sde, unipc
 from minisora.diffusion.schedule import pairs, schedule, shift
 
 MEAN, STD = torch.tensor([1.5, -0.7, 0.2]).double(), torch.tensor([0.3, 1.4, 0.8]).double()
@@ -279,3 +279,16 @@ def test_a_velocity_turns_into_another_token_by_token() -> None:
         normal(3, 4), torch.tensor(0.5)
     )
     torch.testing.assert_close(turned, torch.stack([first[0], (first[1] + second[1]) / 2, second[2]]))
+
+
+def test_a_rewrite_moves_by_the_difference_of_two_velocities_and_by_nothing_else() -> None:
+    """Towards a point p the velocity is (x - p) / t, and a rewrite from p to q carries x by q - p."""
+    x, p, q = (normal(5, 3, seed=seed) for seed in range(3))
+
+    def towards(point: Tensor) -> flow.Velocity:
+        return lambda x, t: (x - point) / t
+
+    source = torch.Generator().manual_seed(0)
+    assert torch.equal(rewrite(towards(p), towards(p), x, schedule(7, start=0.8), source), x)
+    made = rewrite(towards(p), towards(q), x, schedule(7, start=0.8), source)
+    torch.testing.assert_close(made, x + q - p)

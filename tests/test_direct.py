@@ -133,6 +133,9 @@ def test_an_edit_begins_from_the_clip(sora: Sora) -> None:
         return (made.frames.int() - copy).abs().float().mean().item()
 
     assert far(slight) < 0.5 * far(strong)
+    unsaid = edit(sora, clip, A, was=A, strength=0.9, seed=1)
+    assert same(unsaid.frames, sora.decode(sora.encode(clip), clip.shape).frames), "where prompts agree, nothing moves"
+    assert not same(edit(sora, clip, A, was="it falls", strength=0.9, seed=1).frames, unsaid.frames)
     for wrong in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(MinisoraError, match="between 0 and 1"):
             edit(sora, clip, A, strength=wrong)
@@ -210,7 +213,7 @@ def test_a_blend_begins_as_one_clip_and_ends_as_the_other(sora: Sora, frames: in
 def test_a_prompt_that_turns_into_itself_changes_nothing(sora: Sora) -> None:
     plain, turned = (sora.generate(A, seed=1, toward=then)[0].frames.int() for then in (None, [A]))
     assert (plain - turned).abs().max() <= 1
-    with pytest.raises(MinisoraError, match="toward have one part for each prompt"):
+    with pytest.raises(MinisoraError, match="toward and was have one part for each prompt"):
         sora.generate(A, toward=[A, A])
 
 
@@ -256,6 +259,7 @@ def test_from_the_command_line(run, sora: Sora, tmp_path: Path) -> None:  # noqa
         (("fill", "a.mp4", A, "--frames", "2", "4"), "9x16x24"),
         (("fill", "a.mp4", A, "--box", "0", "0", "8", "8"), "9x16x24"),
         (("edit", "a.mp4", A, "--strength", "0.5"), "9x16x24"),
+        (("edit", "a.mp4", A, "--was", "it falls"), "9x16x24"),
         (("loop", A, "--frames", "8"), "8x16x24"),
         (("preview", A), "5x16x24"),
         (("views", A, "--count", "3"), "3x16x24"),

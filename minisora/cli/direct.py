@@ -129,6 +129,7 @@ def fill(
 def edit(
     clip: File,
     prompt: Prompt,
+    was: Annotated[str | None, arg(help="A prompt for the clip as it is: what both prompts say then stays.")] = None,
     strength: Annotated[float, arg(help="From 0, as it was, to 1, something new.")] = 0.85,
     how: Given = How(),
 ) -> None:
@@ -136,7 +137,7 @@ def edit(
     from minisora.generate import direct
 
     sora = how.sora()
-    _keep(direct.edit(sora, _read(clip, sora, whole=True), prompt, strength, **how.options), how)
+    _keep(direct.edit(sora, _read(clip, sora, whole=True), prompt, was, strength, **how.options), how)
 
 
 @app.command

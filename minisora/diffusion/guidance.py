@@ -65,7 +65,8 @@ def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
     """From one velocity to another, by the share (n,) that the second has in each token."""
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        return torch.lerp(first(x, t), second(x, t), share.to(x)[:, None])
+        before, after = first(x, t), second(x, t)
+        return torch.lerp(before, after, share.to(before)[:, None])
 
     return velocity
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
-from minisora.diffusion.flow import Callback, Velocity, clean, move, noise_of, wide
+from minisora.diffusion.flow import Callback, Velocity, clean, mix, move, noise_of, wide
 from minisora.diffusion.schedule import pairs
 from minisora.diffusion.unipc import unipc
 
@@ -70,6 +70,20 @@ def sde(
         if callback:
             callback(step, t, x, x0)
     return x
+
+
+def rewrite(was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+    """What is x where the one velocity leads, made what it would be where the other leads (Kulikov et al. 2024).
+
+    Both are asked at the same noise, and x moves by the difference: where they agree, it stays exactly as it was.
+    """
+    made = wide(x)
+    for t, after in pairs(times):
+        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=made.dtype).to(x.device)
+        noisy = mix(wide(x), noise, t)
+        difference = wide(velocity(noisy + (made - wide(x)), t)) - wide(was(noisy, t))
+        made = made + (after - t) * difference
+    return made.to(x.dtype)
 
 
 SAMPLERS = {"euler": euler, "heun": heun, "unipc": unipc, "sde": sde}

@@ -30,6 +30,9 @@ from minisora.generate import direct
 from minisora.generate.sora import Sora
 from minisora.worlds import shapes
 
+STRENGTH = 0.9
+"""Of the edits."""
+
 Maker = Callable[[Sora, Case, int], direct.Directed]
 
 
@@ -90,12 +93,16 @@ CAPABILITIES: dict[str, Capability] = {
         is_mended, {"a grey box": cases.grey_box, "nothing there": cases.erased}, _real,
     ),
     "edit": Capability(
-        lambda sora, case, seed: direct.edit(sora, case.real, shapes.caption(case.recolored), seed=seed),
+        lambda sora, case, seed: direct.edit(
+            sora, case.real, shapes.caption(case.recolored), case.prompt, STRENGTH, seed=seed
+        ),
         changes("color", lambda case: case.recolored), {"no edit": _real},
         lambda case: rendered(case.recolored, case.real.shape).frames,
     ),
     "background": Capability(
-        lambda sora, case, seed: direct.edit(sora, case.real, shapes.caption(case.elsewhere), seed=seed),
+        lambda sora, case, seed: direct.edit(
+            sora, case.real, shapes.caption(case.elsewhere), case.prompt, STRENGTH, seed=seed
+        ),
         changes("background", lambda case: case.elsewhere), {"no edit": _real},
         lambda case: rendered(case.elsewhere, case.real.shape).frames,
     ),

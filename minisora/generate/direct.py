@@ -124,14 +124,18 @@ def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> D
     return replace(made, frames=torch.where(mask[..., None], made.frames, clip.frames))
 
 
-def edit(sora: Sora, clip: Clip, prompt: str, strength: float = 0.85, **options: Any) -> Directed:
+def edit(
+    sora: Sora, clip: Clip, prompt: str, was: str | None = None, strength: float = 0.85, **options: Any
+) -> Directed:
     """The same clip under another prompt: noised up to a time and made again from there (SDEdit, Meng et al. 2021).
 
-    At strength 1 nothing of it remains, and little is changed near 0.
+    At strength 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that the
+    two prompts do not tell apart stays (Kulikov et al. 2024).
     """
     if not 0 < strength < 1:
         raise MinisoraError(f"an edit of strength {strength} is none: take a strength between 0 and 1, such as 0.85")
-    (take,) = sora.generate(prompt, size_name(clip.shape), init=[clip], start=strength, fps=clip.fps, **options)
+    options |= {"init": [clip], "start": strength, "fps": clip.fps, "was": None if was is None else [was]}
+    (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 
 

@@ -56,6 +56,8 @@ class Shot:
     init: Tensor | None = None
     toward: str | None = None
     """The prompt that it turns to as it goes on."""
+    was: str | None = None
+    """The prompt of `init`, to change only what the two prompts tell apart."""
 
 
 def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:

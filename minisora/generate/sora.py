@@ -18,7 +18,7 @@ from minisora.core.runtime import generator, pick_device, pick_dtype
 from minisora.data.clip import Clip, Size, from_pixels, size_name
 from minisora.diffusion.flow import Velocity, mix
 from minisora.diffusion.guidance import guided, turning
-from minisora.diffusion.samplers import SAMPLERS, sde
+from minisora.diffusion.samplers import SAMPLERS, rewrite, sde
 from minisora.diffusion.schedule import schedule
 from minisora.generate import folder as folders
 from minisora.generate.credits import Take
@@ -126,7 +126,8 @@ class Sora:
         negative: str | None = None, sampler: str | None = None, fps: float | None = None, rescale: float = 0.0,
         interval: tuple[float, float] = (0.0, 1.0), start: float = 1.0, known: Sequence[Known | None] | None = None,
         init: Sequence[Clip | Tensor] | Tensor | None = None, ring: bool = False,
-        toward: Sequence[str | None] | None = None, callback: Callback | None = None,
+        toward: Sequence[str | None] | None = None, was: Sequence[str | None] | None = None,
+        callback: Callback | None = None,
     ) -> list[Take]:  # fmt: skip
         """Clips of each prompt from the seeds seed … seed + n - 1, made together in one packed batch.
 
@@ -134,7 +135,7 @@ class Sora:
         What is not given is the preset's. `known` and `init`, one for each prompt, are latents as `encode` makes them;
         `init` also takes clips. With `start` below 1, sampling begins at that time with the noised `init`. A `ring`
         is a clip whose last frame is followed by its first. `toward`, one for each prompt as well, are prompts that the
-        clips turn to half-way.
+        clips turn to half-way; `was` are prompts of `init`, which is then changed only where the prompts differ.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         settings = settle(
@@ -142,22 +143,23 @@ class Sora:
             sampler=sampler, rescale=rescale, interval=interval, start=start, ring=ring,
         )  # fmt: skip
         check_batch(len(prompts), n, seed, settings.size, self.device)
-        if (start < 1) != (init is not None):
-            raise MinisoraError("sampling from a start below 1 begins with an init: give both, or neither")
+        if (start < 1) != (init is not None) or (was is not None and init is None):
+            raise MinisoraError("sampling from a start below 1 begins with an init: give both, or neither and no `was`")
         parts = [None] * len(prompts) if known is None else known
         first = [None] * len(prompts) if init is None else [self._init(each, settings.size) for each in init]
-        then = [None] * len(prompts) if toward is None else toward
-        if not len(parts) == len(first) == len(then) == len(prompts):
+        then, before = ([None] * len(prompts) if some is None else some for some in (toward, was))
+        if not len(parts) == len(first) == len(then) == len(before) == len(prompts):
             raise MinisoraError(
-                f"known, init and toward have one part for each prompt, and there are {len(prompts)} prompts"
+                f"known, init, toward and was have one part for each prompt, and there are {len(prompts)} prompts"
             )
         shots = [
-            Shot(prompt, seed + number, part, x, later)
-            for prompt, part, x, later in zip(prompts, parts, first, then, strict=True)
+            Shot(prompt, seed + number, part, x, later, old)
+            for prompt, part, x, later, old in zip(prompts, parts, first, then, before, strict=True)
             for number in range(n)
         ]
-        # `sde` draws new noise for all of a batch on the way: for a clip of its own, it needs a batch of its own
-        batches = [[shot] for shot in shots] if settings.sampler == "sde" else [shots]
+        # new noise is drawn for all of a batch on the way: for a clip of its own, it needs a batch of its own
+        alone = settings.sampler == "sde" or was is not None
+        batches = [[shot] for shot in shots] if alone else [shots]
         latents = [z for batch in batches for z in self._sample(batch, settings, callback)]
         return [self._take(z, shot, settings) for z, shot in zip(latents, shots, strict=True)]
 
@@ -185,7 +187,13 @@ class Sora:
             if callback:
                 callback(step, float(t), lambda: [self.decode(z, settings.size, settings.fps) for z in latents(x0)])
 
-        name = settings.sampler
+        (shot, *_), name = shots, settings.sampler
+        if shot.init is not None and shot.was is not None:
+            old = guided(
+                self._velocity(canvas, [shot.was]), self._velocity(canvas, [settings.negative]), settings.guidance
+            )
+            begun = paint([shot.init], [shot.known], patch, self.vae.config.compression[0], rings).start()
+            return latents(rewrite(old, velocity, begun, self._times(settings), generators[0]))
         sampler = partial(sde, generator=generators[0]) if name == "sde" else SAMPLERS[name]
         return latents(sampler(velocity, canvas.start(), self._times(settings), callback=report))
 
@@ -266,7 +274,7 @@ class Sora:
 
     def _take(self, z: Tensor, shot: Shot, settings: Settings) -> Take:
         clip = self.decode(z, settings.size, settings.fps)
-        beside = [name for name in ("known", "init", "toward") if getattr(shot, name) is not None]
+        beside = [name for name in ("known", "init", "toward", "was") if getattr(shot, name) is not None]
         recipe = {"prompt": shot.prompt, "seed": shot.seed} | asdict(settings) | {
             "size": size_name(settings.size), "interval": list(settings.interval), "beside": beside,
             "preset": self.name, "weights": self.weights, "version": __version__,

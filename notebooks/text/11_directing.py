@@ -29,7 +29,8 @@ from minisora.core.runtime import generator
 from minisora.course.exercises import exercise
 from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
 from minisora.data.datasets import rendered
-from minisora.diffusion.flow import Velocity, mix
+from minisora.diffusion.flow import Velocity, mix, wide
+from minisora.diffusion.schedule import pairs
 from minisora.evaluate import directing
 from minisora.evaluate.cases import Case
 from minisora.evaluate.shares import tally
@@ -457,7 +458,8 @@ def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
     """From one velocity to another, by the share (n,) that the second has in each token."""
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        return torch.lerp(first(x, t), second(x, t), share.to(x)[:, None])
+        before, after = first(x, t), second(x, t)
+        return torch.lerp(before, after, share.to(before)[:, None])
 
     return velocity
 
@@ -566,16 +568,39 @@ picture(figure, "Three strips of five frames: clips of which the first frame, th
 # To change a clip and keep its motion, no token is known. Instead, begin half-way: noise the clip up to some $t$, and walk back from there under
 # *another* prompt ([Meng et al. 2021](https://arxiv.org/abs/2108.01073)). What noise has not drowned, the layout, stays; what it has, the
 # prompt decides. One number says how much.
+#
+# There is a gentler way when we can say what the clip *is*. Noise it, ask where the model would go under its own prompt and where under
+# the new one, and move the clip by the difference of the two ([Kulikov et al. 2024](https://arxiv.org/abs/2412.08629)). What both prompts say,
+# they say in both velocities, and the difference has none of it.
+
+# %% tags=["source: minisora.diffusion.samplers.rewrite"]
+def rewrite(was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+    """What is x where the one velocity leads, made what it would be where the other leads (Kulikov et al. 2024).
+
+    Both are asked at the same noise, and x moves by the difference: where they agree, it stays exactly as it was.
+    """
+    made = wide(x)
+    for t, after in pairs(times):
+        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=made.dtype).to(x.device)
+        noisy = mix(wide(x), noise, t)
+        difference = wide(velocity(noisy + (made - wide(x)), t)) - wide(was(noisy, t))
+        made = made + (after - t) * difference
+    return made.to(x.dtype)
+
 
 # %% tags=["source: minisora.generate.direct.edit"]
-def edit(sora: Sora, clip: Clip, prompt: str, strength: float = 0.85, **options: Any) -> Directed:
+def edit(
+    sora: Sora, clip: Clip, prompt: str, was: str | None = None, strength: float = 0.85, **options: Any
+) -> Directed:
     """The same clip under another prompt: noised up to a time and made again from there (SDEdit, Meng et al. 2021).
 
-    At strength 1 nothing of it remains, and little is changed near 0.
+    At strength 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that the
+    two prompts do not tell apart stays (Kulikov et al. 2024).
     """
     if not 0 < strength < 1:
         raise MinisoraError(f"an edit of strength {strength} is none: take a strength between 0 and 1, such as 0.85")
-    (take,) = sora.generate(prompt, size_name(clip.shape), init=[clip], start=strength, fps=clip.fps, **options)
+    options |= {"init": [clip], "start": strength, "fps": clip.fps, "was": None if was is None else [was]}
+    (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 
 
@@ -583,12 +608,14 @@ def edit(sora: Sora, clip: Clip, prompt: str, strength: float = 0.85, **options:
 wanted = Case(clip, scene, clip, scene).recolored
 new = shapes.caption(wanted)
 dial = {strength: edit(sora, clip, new, strength=strength, seed=1) for strength in (0.5, 0.7, 0.8, 0.9, 0.95)}
-figure, axes = plt.subplots(len(dial), 1, figsize=(7, 6))
-for ax, (strength, made) in zip(axes, dial.items(), strict=True):
+rows = {f"strength {strength}": made for strength, made in dial.items()}
+rows["rewritten, strength 0.9"] = edit(sora, clip, new, was=prompt, strength=0.9, seed=1)
+figure, axes = plt.subplots(len(rows), 1, figsize=(7, 7))
+for ax, (name, made) in zip(axes, rows.items(), strict=True):
     ax.imshow(strip(made, count=6))
-    ax.set(xticks=[], yticks=[], title=f"strength {strength}")
+    ax.set(xticks=[], yticks=[], title=name)
     ax.grid(False)
-picture(figure, f"The clip edited to '{new}' at five strengths: unchanged color at the lowest, new color and another motion at the highest.")
+picture(figure, f"The clip edited to '{new}' at five strengths, from an unchanged color to another motion, and once by the difference of two prompts.")
 
 # %%
 explore(lambda strength: png(strip(dial[strength], count=6)), strength=widgets.SelectionSlider(options=list(dial), value=0.8, description="strength"))
