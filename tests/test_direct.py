@@ -169,8 +169,9 @@ def test_rings_have_sizes_of_their_own() -> None:
 
 
 def test_a_preview_comes_first(sora: Sora) -> None:
-    small, full = preview(sora, A, "5x16x24", seed=1)
+    small, full = preview(sora, A, "5x16x24", seed=1, scale=0.5)
     assert (small.size, full.size) == ("5x8x12", "5x16x24")
+    assert preview(sora, A, "5x16x24", seed=1)[0].size == "5x12x18"
 
 
 def test_a_storyboard_is_one_clip(sora: Sora) -> None:

@@ -1,5 +1,7 @@
 """The occlusion world and its checker: what goes out of sight is truly hidden, and comes back as it was."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -137,3 +139,13 @@ def test_each_control_fails_for_its_own_reason():
 @pytest.mark.slow
 def test_most_clips_of_the_tiny_preset_can_be_read():
     assert agreement("occlusion", 300, (9, 32, 32)) >= 0.9
+
+
+def test_a_clip_in_which_the_camera_never_looks_at_the_thing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generated clip may jump about so that the thing should be out of view in every frame."""
+    scene = occlusion.sample(3, kind="camera")
+    frames = occlusion.render(scene, 17, 64, 64)
+    away = torch.full((17,), torch.nan, dtype=torch.float64)
+    monkeypatch.setattr(permanence, "follow_camera", lambda frames: away)
+    report = permanence.check(frames, scene)
+    assert not report.claims["on time"] and report.measures["astray"] == math.inf

@@ -134,13 +134,13 @@ def erased(case: Case) -> Tensor:
 
 def previewed(case: Case, full: ShapesScene | None = None) -> Tensor:
     """A small clip, as large as the full one after it."""
-    small = rendered(case.scene, (LENGTH, SIDE // 2, SIDE // 2)).frames
+    small = rendered(case.scene, (LENGTH, 3 * SIDE // 4, 3 * SIDE // 4)).frames
     return torch.cat([enlarged(small), rendered(full or case.scene, (LENGTH, SIDE, SIDE)).frames])
 
 
 def enlarged(frames: Tensor) -> Tensor:
-    """(t, h, w, 3) at twice the height and width."""
-    larger = F.interpolate(frames.movedim(-1, 1).float(), scale_factor=2, mode="bilinear")
+    """(t, h, w, 3) at full height and width."""
+    larger = F.interpolate(frames.movedim(-1, 1).float(), (SIDE, SIDE), mode="bilinear")
     return larger.movedim(1, -1).round().byte()
 
 

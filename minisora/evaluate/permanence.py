@@ -176,9 +176,9 @@ def _judge_camera(frames: Tensor, scene: OcclusionScene, sight: Sight, absences:
     verdict = {
         "hidden": all(float(inside[start:end].max()) < 0.4 for start, end in absences),
         "camera": float(swung[farthest]) > 0.2 * unit and float(swung[farthest:].min()) < 0.2 * float(swung[farthest]),
-        "on time": bool((sight.share[looking] > 0.6).all() and (astray < 0.06).all()),
+        "on time": bool(looking.any() and (sight.share[looking] > 0.6).all() and (astray < 0.06).all()),
     }
-    return verdict, {"astray": float(astray.max()), "pan": float(swung[farthest]) / unit}
+    return verdict, {"astray": float(astray.max()) if looking.any() else math.inf, "pan": float(swung[farthest]) / unit}
 
 
 def _staged(scene: OcclusionScene, frames: int, height: int, width: int, fps: float) -> tuple[Stage, int, Tensor]:

@@ -147,11 +147,11 @@ def loop(sora: Sora, prompt: str, frames: int | None = None, **options: Any) -> 
 
 
 def preview(
-    sora: Sora, prompt: str, size: str | Size | None = None, start: float = 0.8, **options: Any
+    sora: Sora, prompt: str, size: str | Size | None = None, scale: float = 0.75, start: float = 0.5, **options: Any
 ) -> list[Directed]:
-    """A clip at half its height and width, quickly, and then the full one with the same layout."""
+    """A clip of less height and width, quickly, and then the full one with the same layout."""
     frames, height, width = parse_size(size or sora.preset.size)
-    (small,) = sora.generate(prompt, (frames, height // 2, width // 2), **options)
+    (small,) = sora.generate(prompt, (frames, round(scale * height), round(scale * width)), **options)
     larger = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
     guide = from_pixels(larger, small.fps)
     (full,) = sora.generate(prompt, (frames, height, width), init=[guide], start=start, **options)

@@ -655,16 +655,16 @@ show(round_)
 # %% [markdown]
 # ## Preview, and storyboard
 #
-# Noise decides the layout, and noise of another size is another layout. So a preview is made small, enlarged, noised to $t = 0.8$ and finished at full size. And a
+# Noise decides the layout, and noise of another size is another layout. So a preview is made smaller, enlarged, noised to $t = 0.5$ and finished at full size. And a
 # storyboard is extension with a new prompt at every hop, or a cut: then the panel begins from noise, and only its words tie it to the others.
 
 # %% tags=["source: minisora.generate.direct.preview"]
 def preview(
-    sora: Sora, prompt: str, size: str | Size | None = None, start: float = 0.8, **options: Any
+    sora: Sora, prompt: str, size: str | Size | None = None, scale: float = 0.75, start: float = 0.5, **options: Any
 ) -> list[Directed]:
-    """A clip at half its height and width, quickly, and then the full one with the same layout."""
+    """A clip of less height and width, quickly, and then the full one with the same layout."""
     frames, height, width = parse_size(size or sora.preset.size)
-    (small,) = sora.generate(prompt, (frames, height // 2, width // 2), **options)
+    (small,) = sora.generate(prompt, (frames, round(scale * height), round(scale * width)), **options)
     larger = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
     guide = from_pixels(larger, small.fps)
     (full,) = sora.generate(prompt, (frames, height, width), init=[guide], start=start, **options)
