@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 05.
 #
-# **Measured** · runs in 45 s on two CPU cores · needs 1.2 GiB · reads in about 48 minutes
+# **Measured** · runs in 63 s on two CPU cores · needs 1.2 GiB · reads in about 48 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer
@@ -599,7 +599,7 @@ explore(
 # %% tags=["draft"]
 @torch.no_grad()
 def word_maps(prompt: str, seed: int, t: float = 0.8) -> tuple[torch.Tensor, list[str], Tensor]:
-    """The picture, the words, and (words, 4, 4): how much each place of a picture looks at each word."""
+    """The picture, the words, and (words, h, w): how much each place of a picture looks at each word."""
     image = toy.generate(prompt, "1x64x64", seed=seed)[0]
     ids = toy.tokenizer.encode(prompt)
     text = pack_text(toy.text([ids]), toy.dit.config.text_length, toy.dit.config.padded)
@@ -618,7 +618,7 @@ def word_maps(prompt: str, seed: int, t: float = 0.8) -> tuple[torch.Tensor, lis
     toy.dit(tokens.with_x(x), torch.tensor(t), Text(text.x.to(toy.dtype), text.lengths, text.bias))
     for hook in hooks:
         hook.remove()
-    looks = torch.stack(maps).mean(0).T.view(-1, 4, 4)
+    looks = torch.stack(maps).mean(0).T.unflatten(-1, tokens.grids[0][1:])
     return image.frames[0], [toy.tokenizer.bytes[one].decode() for one in ids[:-1]], looks
 
 
@@ -635,7 +635,7 @@ for place, ax in enumerate(axes.flat):
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     ax.set_visible(place <= len(words))
-picture(figure, "A generated picture and, for each word of its prompt, a map of four by four places: orange where they look at it more.")
+picture(figure, "A generated picture and, for each word of its prompt, a map of eight by eight places: orange where they look at it more.")
 
 # %% [markdown]
 # ## Two things at once
