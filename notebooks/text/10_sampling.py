@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 06.
 #
-# **Measured** · runs in 73 s on two CPU cores · needs 0.5 GiB · reads in about 32 minutes
+# **Measured** · runs in 125 s on two CPU cores · needs 0.6 GiB · reads in about 32 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many pictures
@@ -330,7 +330,7 @@ print(f"data 1.000 ± 0.300; sde {ends.mean():.3f} ± {ends.std():.3f}; its ends
 # %% [markdown]
 # ## On the toy model
 #
-# Now with a real network, guided, eight short clips at once. Nobody knows the exact end, so the yardstick is Heun with 128 steps. Some
+# Now with a real network, guided, four short clips at once. Nobody knows the exact end, so the yardstick is Heun with 64 steps. Some
 # clips stand at a fork on their way, and with other steps they end as another clip; so we take the median over the clips.
 
 # %% tags=["draft"]
@@ -351,15 +351,15 @@ def question(prompts: list[str], size: tuple[int, int, int], scale: float = 2.0,
 # %%
 asked: list[float] = []
 samplers = {"Euler": euler, "Heun": heun, "UniPC": unipc}
-wishes = [shapes.caption(shapes.sample(300_000 + place, count=1)) for place in range(8)]
+wishes = [shapes.caption(shapes.sample(300_000 + place, count=1)) for place in range(4)]
 with torch.no_grad():
     velocity, noise, tokens = question(wishes, (5, 64, 64))
-    truth = heun(velocity, noise, schedule(128, 3.0)).view(8, -1)
+    truth = heun(velocity, noise, schedule(64, 3.0)).view(4, -1)
     curves = {}
     for name, sampler in samplers.items():
         for steps in (4, 8, 16, 32):
             asked.clear()
-            end = sampler(velocity, noise, schedule(steps, 3.0)).view(8, -1)
+            end = sampler(velocity, noise, schedule(steps, 3.0)).view(4, -1)
             errors = (end - truth).norm(dim=1) / truth.norm(dim=1)
             curves.setdefault(name, []).append((len(asked), errors.median().item()))
 figure, ax = plt.subplots(figsize=(6, 3.2))
