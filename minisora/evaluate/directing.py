@@ -29,6 +29,7 @@ from minisora.evaluate.shares import MEAN, tally
 from minisora.generate import direct
 from minisora.generate.sora import Sora
 from minisora.worlds import shapes
+from minisora.worlds.shapes import ShapesScene
 
 STRENGTH = 0.9
 """Of the edits."""
@@ -74,6 +75,16 @@ def _real(case: Case) -> Tensor:
     return case.real.frames
 
 
+def _editing(claim: str, wanted: Callable[[Case], ShapesScene]) -> Capability:
+    """From the prompt of a case to that of the wanted scene, which differs in one claim."""
+    return Capability(
+        lambda sora, case, seed: direct.edit(
+            sora, case.real, shapes.caption(wanted(case)), case.prompt, STRENGTH, seed=seed
+        ),
+        changes(claim, wanted), {"no edit": _real}, lambda case: rendered(wanted(case), case.real.shape).frames,
+    )  # fmt: skip
+
+
 CAPABILITIES: dict[str, Capability] = {
     "animate": Capability(
         lambda sora, case, seed: direct.animate(sora, case.real, case.prompt, LENGTH, seed=seed),
@@ -92,20 +103,8 @@ CAPABILITIES: dict[str, Capability] = {
         lambda sora, case, seed: direct.fill(sora, case.real, case.box, case.prompt, seed=seed),
         is_mended, {"a grey box": cases.grey_box, "nothing there": cases.erased}, _real,
     ),
-    "edit": Capability(
-        lambda sora, case, seed: direct.edit(
-            sora, case.real, shapes.caption(case.recolored), case.prompt, STRENGTH, seed=seed
-        ),
-        changes("color", lambda case: case.recolored), {"no edit": _real},
-        lambda case: rendered(case.recolored, case.real.shape).frames,
-    ),
-    "background": Capability(
-        lambda sora, case, seed: direct.edit(
-            sora, case.real, shapes.caption(case.elsewhere), case.prompt, STRENGTH, seed=seed
-        ),
-        changes("background", lambda case: case.elsewhere), {"no edit": _real},
-        lambda case: rendered(case.elsewhere, case.real.shape).frames,
-    ),
+    "edit": _editing("color", lambda case: case.recolored),
+    "background": _editing("background", lambda case: case.elsewhere),
     "loop": Capability(
         lambda sora, case, seed: direct.loop(sora, case.prompt, LENGTH - 1, seed=seed),
         goes_round,

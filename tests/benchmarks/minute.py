@@ -52,7 +52,8 @@ def minute(sora: Sora, number: int, rough: float, steps: int | None, out: Path) 
         write_take(out / f"{number:03d}.mp4", made)
     windows = [made.frames[at : at + LENGTH] for at in range(0, MINUTE - LENGTH + 1, HOP)]
     same = [same_thing(fidelity.read(window, made.fps), case.scene) for window in windows]
-    drift = [float((color(window) - color(given.frames)).norm()) for window in windows]
+    begun = color(given.frames)
+    drift = [float((color(window) - begun).norm()) for window in windows]
     return {"same": same, "drift": drift, "MiB": grown}
 
 
