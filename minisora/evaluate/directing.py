@@ -31,7 +31,7 @@ from minisora.generate.sora import Sora
 from minisora.worlds import shapes
 from minisora.worlds.shapes import ShapesScene
 
-STRENGTH = 0.9
+STRENGTH = 0.75
 """Of the edits."""
 
 Maker = Callable[[Sora, Case, int], direct.Directed]

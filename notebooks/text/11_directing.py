@@ -609,7 +609,7 @@ wanted = Case(clip, scene, clip, scene).recolored
 new = shapes.caption(wanted)
 dial = {strength: edit(sora, clip, new, strength=strength, seed=1) for strength in (0.5, 0.7, 0.8, 0.9, 0.95)}
 rows = {f"strength {strength}": made for strength, made in dial.items()}
-rows["rewritten, strength 0.9"] = edit(sora, clip, new, was=prompt, strength=0.9, seed=1)
+rows["rewritten, strength 0.75"] = edit(sora, clip, new, was=prompt, strength=0.75, seed=1)
 figure, axes = plt.subplots(len(rows), 1, figsize=(7, 7))
 for ax, (name, made) in zip(axes, rows.items(), strict=True):
     ax.imshow(strip(made, count=6))
