@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,8 @@ SIZES = [(3, 4, 6), (1, 4, 4), (1, 4, 4), (2, 8, 4), (3, 4, 6)]
 ROWS = [4, 0, 9, 1, 0]
 """Rows of their prompts: dropped ones, and one that is as long as allowed."""
 EVERYWHERE = ("auto", "runs", "loop", "mask")
+MORE = {"places": True, "pooled": True}
+"""What a token may be told before the first block."""
 
 
 def built(seed: int = 0, **changes) -> DiT:
@@ -87,9 +90,10 @@ def relative(a: Tensor, b: Tensor) -> float:
 # ---- packing
 
 
+@pytest.mark.parametrize("told", [{}, MORE])
 @pytest.mark.parametrize("backend", EVERYWHERE)
-def test_a_packed_batch_is_its_clips_one_by_one(backend: str) -> None:
-    model = built(backend=backend)
+def test_a_packed_batch_is_its_clips_one_by_one(backend: str, told: dict[str, bool]) -> None:
+    model = built(backend=backend, **told)
     with torch.no_grad():
         packed = model(*together(clips()))
         alone = torch.cat([model(*together([clip])) for clip in clips()])
@@ -97,9 +101,10 @@ def test_a_packed_batch_is_its_clips_one_by_one(backend: str) -> None:
     torch.testing.assert_close(packed, alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("told", [{}, MORE])
 @pytest.mark.parametrize("backend", EVERYWHERE)
-def test_the_gradients_of_a_packed_batch_are_the_sum_of_its_clips(backend: str) -> None:
-    model, plain = built(backend=backend), built()
+def test_the_gradients_of_a_packed_batch_are_the_sum_of_its_clips(backend: str, told: dict[str, bool]) -> None:
+    model, plain = built(backend=backend, **told), built(**told)
     tokens = together(clips())[0]
     weights = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(2))
     loss(model, clips(), weights).backward()
@@ -122,9 +127,10 @@ def test_clips_can_come_in_any_order() -> None:
         torch.testing.assert_close(after[place], before[index], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("told", [{}, MORE])
 @pytest.mark.parametrize("changed", range(len(SIZES)))
-def test_a_clip_sees_its_own_tokens_times_and_prompt_and_no_others(changed: int) -> None:
-    model, some = built(), clips()
+def test_a_clip_sees_its_own_tokens_times_and_prompt_and_no_others(changed: int, told: dict[str, bool]) -> None:
+    model, some = built(**told), clips()
     lengths = together(some)[0].lengths
     with torch.no_grad():
         before = model(*together(some)).split(lengths)
@@ -161,6 +167,32 @@ def test_only_the_distance_between_tokens_counts() -> None:
         here = model(tokens, t, text)
         assert relative(model(moved, t, text), here) < 1e-5
         assert relative(model(stretched, t, text), here) > 1e-3
+
+
+def test_a_token_can_be_told_where_it_stands() -> None:
+    model, (tokens, t, text) = built(places=True), together(clips())
+    moved = replace(tokens, pos=tokens.pos + torch.tensor([0.0, 0.0, 2.0]))
+    silent = deepcopy(model)
+    with torch.no_grad():
+        for parameter in silent.embed_place.parameters():
+            parameter.zero_()
+        assert relative(model(moved, t, text), model(tokens, t, text)) > 1e-3
+        assert relative(silent(moved, t, text), silent(tokens, t, text)) < 1e-5
+        plain = built()
+        plain.load_state_dict({name: weight for name, weight in silent.state_dict().items() if "place" not in name})
+        assert torch.equal(silent(tokens, t, text), plain(tokens, t, text))
+
+
+def test_a_pooled_prompt_counts_where_nobody_reads_it_and_word_order_does_not() -> None:
+    model, (tokens, t, text) = built(pooled=True), together(clips()[:1])
+    with torch.no_grad():
+        for block in model.blocks:
+            block.read.out.weight.zero_()
+        here = model(tokens, t, text)
+        assert relative(model(tokens, t, replace(text, x=text.x.flip(0))), here) < 1e-5
+        assert relative(model(tokens, t, replace(text, x=text.x + 1)), here) > 1e-3
+        model.embed_prompt.weight.zero_()
+        assert torch.equal(model(tokens, t, text), model(tokens, t, replace(text, x=text.x + 1)))
 
 
 # ---- time

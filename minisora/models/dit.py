@@ -44,6 +44,10 @@ class DiTConfig:
     eps: float = 1e-6
     theta: float = 1e4
     """Base of the wavelengths of rotary positions."""
+    places: bool = False
+    """Tell each token where it stands, too: rotary positions only say how far apart two of them are."""
+    pooled: bool = False
+    """Add the mean row of its prompt to each token, too, so that words count before attention has found them."""
     backend: str = "auto"
     """How attention over segments is computed, see nn/attention.py."""
     clean: bool = False
@@ -126,6 +130,10 @@ class DiT(nn.Module):
         self.embed = nn.Linear(config.token_width, width)
         self.embed_text = nn.Sequential(nn.Linear(config.text_width, width), nn.GELU("tanh"), nn.Linear(width, width))
         self.embed_time = nn.Sequential(nn.Linear(config.time_features, width), nn.SiLU(), nn.Linear(width, width))
+        if config.places:
+            self.embed_place = nn.Linear(width // config.heads, width)
+        if config.pooled:
+            self.embed_prompt = nn.Linear(config.text_width, width)
         self.modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.table = nn.Parameter(torch.zeros(2, width))
@@ -144,6 +152,12 @@ class DiT(nn.Module):
         batch = Batch(tokens.lengths, text.lengths, text.bias)
 
         x = self.embed(tokens.x)  # (n, width)
+        if self.config.places:
+            x = x + self.embed_place(torch.view_as_real(turns).flatten(1).to(x.dtype))
+        if self.config.pooled:
+            mean = torch.stack([prompt.mean(0) for prompt in text.x.split(text.lengths)])
+            counts = torch.tensor(tokens.lengths, device=x.device)
+            x = x + self.embed_prompt(mean).repeat_interleave(counts, 0)
         rows = self.embed_text(text.x)  # (m, width)
         time = self.embed_time(time_features(times.values, self.config.time_features))  # (u, width)
         mod = self.modulation(F.silu(time)).unflatten(1, (6, -1))  # (u, 6, width)

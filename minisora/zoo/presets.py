@@ -164,7 +164,7 @@ PRESETS: dict[str, Preset] = {
         sampling=Sampling(steps=20, guidance=3.0, shift=3.0),
         recipes={
             "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.5, ema=0.995),
-            "dit": Recipe(steps=30_000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5),
+            "dit": Recipe(steps=30_000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5, weight_decay=0.1),
         },
     ),
     "small": Preset(  # one GPU, hours

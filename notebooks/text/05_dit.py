@@ -356,6 +356,11 @@ class Block(nn.Module):
 # The transformer is a pile of these, with a linear layer before and one after. The head may say the velocity, or the clean
 # token, from which the velocity follows: $v = (x_t - x) / t$. For wide tokens the second is easier, since clean tokens lie near
 # a thin sheet and noise does not ([Li and He 2025](https://arxiv.org/abs/2511.13720)).
+#
+# Two more things can be told to a token before the first block. **Where it stands** (`places`): rotary positions only say how far
+# apart two tokens are, so a model of pure noise cannot know that what moves left began at the right. **What is asked** (`pooled`):
+# the mean of the prompt's rows, as the label of a class-conditional model. A fresh model finds a word by attention only after many
+# steps, and then only if the word is worth looking at; what is added to every token counts from the first step.
 
 # %% tags=["source: minisora.models.dit.toward"]
 def toward(x: Tensor, x_t: Tensor, t: Tensor, least: float = 0.05) -> Tensor:
@@ -375,6 +380,10 @@ class DiT(nn.Module):
         self.embed = nn.Linear(config.token_width, width)
         self.embed_text = nn.Sequential(nn.Linear(config.text_width, width), nn.GELU("tanh"), nn.Linear(width, width))
         self.embed_time = nn.Sequential(nn.Linear(config.time_features, width), nn.SiLU(), nn.Linear(width, width))
+        if config.places:
+            self.embed_place = nn.Linear(width // config.heads, width)
+        if config.pooled:
+            self.embed_prompt = nn.Linear(config.text_width, width)
         self.modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.table = nn.Parameter(torch.zeros(2, width))
@@ -389,6 +398,12 @@ def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:
     batch = Batch(tokens.lengths, text.lengths, text.bias)
 
     x = self.embed(tokens.x)  # (n, width)
+    if self.config.places:
+        x = x + self.embed_place(torch.view_as_real(turns).flatten(1).to(x.dtype))
+    if self.config.pooled:
+        mean = torch.stack([prompt.mean(0) for prompt in text.x.split(text.lengths)])
+        counts = torch.tensor(tokens.lengths, device=x.device)
+        x = x + self.embed_prompt(mean).repeat_interleave(counts, 0)
     rows = self.embed_text(text.x)  # (m, width)
     time = self.embed_time(time_features(times.values, self.config.time_features))  # (u, width)
     mod = self.modulation(F.silu(time)).unflatten(1, (6, -1))  # (u, 6, width)
