@@ -24,6 +24,7 @@ from minisora.generate.direct import (
     storyboard,
     views,
 )  # fmt: skip
+from minisora.generate.given import eased
 from minisora.generate.settings import settle
 from minisora.generate.sora import Sora
 from minisora.tokens.packing import pack, pack_text, unpack
@@ -49,7 +50,8 @@ def test_an_image_comes_to_life(sora: Sora) -> None:
     image = clip_of(1)
     made = animate(sora, image, A, seed=3)
     assert made.shape == PRESET.size and same(made.frames[:1], image.frames)
-    assert made.raw is not None and same(made.raw[1:], made.frames[1:]) and not same(made.raw[:1], image.frames)
+    assert made.raw is not None and not same(made.raw[:1], image.frames)
+    assert same(made.frames, eased(made.raw, image.frames, [0])), "the next frames go on from what was given"
     assert made.recipe["directed"] == "known" and made.recipe["seed"] == 3
     assert same(animate(sora, image, A, seed=3).frames, made.frames)
     assert not same(animate(sora, image, A, seed=4).frames, made.frames)
@@ -80,13 +82,20 @@ def test_an_extension_sees_only_the_last_few_frames(sora: Sora) -> None:
 @pytest.mark.parametrize("frames", [3, 6, None])
 def test_two_clips_are_connected(sora: Sora, frames: int | None) -> None:
     first, second = clip_of(9), clip_of(9, seed=1)
-    made = connect(sora, first, second, A, frames=frames or 7)
-    assert len(made.frames) == 18 + (frames or 7)
+    made = connect(sora, first, second, A, frames=frames)
+    inner = frames or sora.vae.config.compression[0]
+    assert made.raw is not None and len(made.frames) == len(made.raw) == 18 + inner
     assert same(made.frames[:9], first.frames) and same(made.frames[-9:], second.frames)
-    other = connect(sora, first, clip_of(9, seed=2), A, frames=frames or 7)
+    assert same(made.raw[:4], first.frames[:4]), "the model was not given these"
+    assert not same(made.raw[4:9], first.frames[4:])
+    other = connect(sora, first, clip_of(9, seed=2), A, frames=frames)
     assert not same(other.frames[9:-9], made.frames[9:-9]), "the ending is looked at"
-    turned = connect(sora, first, second, A, frames=frames or 7, toward="it falls")
+    turned = connect(sora, first, second, A, frames=frames, toward="it falls")
     assert not same(turned.frames[9:-9], made.frames[9:-9]), "both prompts are read"
+    assert turned.recipe["toward"] == "it falls" and "toward" not in made.recipe
+    for none in (0, -3):
+        with pytest.raises(MinisoraError, match="1 or more"):
+            connect(sora, first, second, A, frames=none)
     with pytest.raises(MinisoraError, match="one height and width"):
         connect(sora, first, clip_of(9, height=24), A)
 
@@ -135,6 +144,11 @@ def test_an_edit_begins_from_the_clip(sora: Sora) -> None:
     assert far(slight) < 0.5 * far(strong)
     unsaid = edit(sora, clip, A, was=A, strength=0.9, seed=1)
     assert same(unsaid.frames, sora.decode(sora.encode(clip), clip.shape).frames), "where prompts agree, nothing moves"
+    assert unsaid.recipe["was"] == A and unsaid.recipe["sampler"] == "rewrite"
+    seen: list[int] = []
+    how = {"rescale": 0.7, "interval": (0.0, 0.6), "callback": lambda step, t, clips: seen.append(step)}
+    assert same(edit(sora, clip, A, was=A, strength=0.9, seed=1, **how).frames, unsaid.frames)
+    assert seen == list(range(len(seen))) and seen
     assert not same(edit(sora, clip, A, was="it falls", strength=0.9, seed=1).frames, unsaid.frames)
     for wrong in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(MinisoraError, match="between 0 and 1"):
@@ -176,6 +190,7 @@ def test_a_preview_comes_first(sora: Sora) -> None:
 
 def test_a_storyboard_is_one_clip(sora: Sora) -> None:
     made = storyboard(sora, [Panel(A, 5), Panel("it stops", 6), Panel("it falls", 3)], seed=4)
+    assert made.raw is not None and made.raw.shape == made.frames.shape and not same(made.raw, made.frames)
     assert made.shape == (14, 16, 24) and made.caption == f"{A} / it stops / it falls"
     alone = sora.generate(A, (5, 16, 24), seed=4)[0]
     assert same(made.frames[:5], alone.frames)

@@ -72,17 +72,22 @@ def sde(
     return x
 
 
-def rewrite(was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+def rewrite(
+    was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, generator: torch.Generator,
+    callback: Callback | None = None,
+) -> Tensor:  # fmt: skip
     """What is x where the one velocity leads, made what it would be where the other leads (Kulikov et al. 2024).
 
     Both are asked at the same noise, and x moves by the difference: where they agree, it stays exactly as it was.
     """
     made = wide(x)
-    for t, after in pairs(times):
+    for step, (t, after) in enumerate(pairs(times)):
         noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=made.dtype).to(x.device)
         noisy = mix(wide(x), noise, t)
         difference = wide(velocity(noisy + (made - wide(x)), t)) - wide(was(noisy, t))
         made = made + (after - t) * difference
+        if callback:
+            callback(step, t, made, made)
     return made.to(x.dtype)
 
 

@@ -3,7 +3,7 @@
 A still is no animation, a cross-fade no connection, a boomerang no loop, an average no blend.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,6 +24,8 @@ LENGTH, GIVEN, SIDE = 17, 9, 64
 """Frames of a real clip, how many of them an extension is given, and its height and width."""
 GAP = slice(5, 12)
 """The frames that are filled."""
+BRIDGE = 7
+"""Frames between two clips that are connected."""
 SHOT, SHOTS = 9, 3
 """Frames of a shot, and how many shots there are of one character."""
 MARGIN = 4
@@ -87,6 +89,13 @@ def still(case: Case) -> Tensor:
     return case.real.frames[:1].expand_as(case.real.frames)
 
 
+def stopped(given: int) -> Callable[[Case], Tensor]:
+    """So many real frames, one true step more, and nothing moves any longer."""
+    return lambda case: torch.cat(
+        [case.real.frames[: given + 1], case.real.frames[given][None].expand(LENGTH - given - 1, -1, -1, -1)]
+    )
+
+
 def repeated(case: Case) -> Tensor:
     return torch.cat([case.real.frames[:GIVEN], case.real.frames[GIVEN - 1 :][:1].expand(LENGTH - GIVEN, -1, -1, -1)])
 
@@ -107,19 +116,71 @@ def interpolated(case: Case) -> Tensor:
     return frames
 
 
+def between(case: Case) -> ShapesScene:
+    """The thing of the one clip before the background of the other, whichever of the two can be seen."""
+    (thing,), background = case.scene.things, case.rival.background
+    if stands_out(thing.color, background):
+        return replace(case.scene, background=background)
+    return replace(case.rival, background=case.scene.background)
+
+
 def cross_fade(case: Case) -> Tensor:
-    between = faded(case.real.frames[-1], case.other.frames[0], 7)
-    return torch.cat([case.real.frames, between, case.other.frames])
+    return _joined(case, faded(case.real.frames[-1], case.other.frames[0], BRIDGE))
+
+
+def cut(case: Case) -> Tensor:
+    return _joined(case, case.real.frames[-1:].expand(BRIDGE, -1, -1, -1))
+
+
+def bridged(case: Case) -> Tensor:
+    """A connection by hand: first the one of thing and background turns, then the other."""
+    scene, (first, last) = between(case), (case.real.frames[-1], case.other.frames[0])
+    own = rendered(scene, (LENGTH, SIDE, SIDE)).frames
+    middle = own[0 if scene.seed == case.rival.seed else -1]
+    return _joined(case, torch.cat([faded(first, middle, 3), middle[None], faded(middle, last, 3)]))
+
+
+def _joined(case: Case, bridge: Tensor) -> Tensor:
+    return torch.cat([case.real.frames, bridge, case.other.frames])
 
 
 def average(case: Case) -> Tensor:
     return ((case.real.frames.float() + case.other.frames.float()) / 2).round().byte()
 
 
-def overlaid(case: Case) -> Tensor:
+def overlaid(first: Tensor, second: Tensor) -> Tensor:
     """Both clips at once, the one fading out while the other fades in."""
-    share = torch.linspace(0, 1, LENGTH)[:, None, None, None]
-    return torch.lerp(case.real.frames.float(), case.other.frames.float(), share).round().byte()
+    share = torch.linspace(0, 1, len(first))[:, None, None, None]
+    return torch.lerp(first.float(), second.float(), share).round().byte()
+
+
+def switched(case: Case) -> Tensor:
+    """The first half of the one, the second half of the other."""
+    half = LENGTH // 2
+    return torch.cat([case.real.frames[:half], case.other.frames[half:]])
+
+
+def blended(case: Case) -> Tensor:
+    """A blend by hand: first the one of thing and background turns, then the other."""
+    middle, half = rendered(between(case), (LENGTH, SIDE, SIDE)).frames, LENGTH // 2
+    first = overlaid(case.real.frames[: half + 1], middle[: half + 1])
+    return torch.cat([first, overlaid(middle[half:], case.other.frames[half:])[1:]])
+
+
+def tinted(old: Sequence[float], new: Sequence[float], frames: Tensor) -> Tensor:
+    """Everything shifted by as much as one color has to be to become another."""
+    return (frames.float() + torch.tensor(new) - torch.tensor(old)).clamp(0, 255).round().byte()
+
+
+def closed(case: Case) -> Tensor:
+    """Three quarters of a round, and a cross-fade back to its beginning."""
+    frames, last = case.real.frames[:-1], 3 * (LENGTH - 1) // 4
+    return torch.cat([frames[:last], faded(frames[last - 1], frames[0], len(frames) - last)])
+
+
+def doubled(case: Case) -> Tensor:
+    """A clip that ends with its own first frame."""
+    return torch.cat([case.real.frames[:-2], case.real.frames[:1]])
 
 
 def grey_box(case: Case) -> Tensor:
@@ -136,6 +197,12 @@ def previewed(case: Case, full: ShapesScene | None = None) -> Tensor:
     """A small clip, as large as the full one after it."""
     small = rendered(case.scene, (LENGTH, 3 * SIDE // 4, 3 * SIDE // 4)).frames
     return torch.cat([enlarged(small), rendered(full or case.scene, (LENGTH, SIDE, SIDE)).frames])
+
+
+def small_again(case: Case) -> Tensor:
+    """The small clip for the full one, too."""
+    small = previewed(case)[:LENGTH]
+    return torch.cat([small, small])
 
 
 def enlarged(frames: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ STILL = 1.0
 """Gray levels: nobody sees what changes less from frame to frame."""
 BORDER = 12.0
 """Gray levels between the two sides of a border that nobody sees."""
+DETAIL = 1.1
+"""How many times the detail of an enlarged clip a full-size one has at least."""
 SAME = ("count", "shape", "color", "size")
 
 Claims = dict[str, bool]
@@ -27,15 +29,21 @@ def same_thing(reading: fidelity.Reading, scene: ShapesScene) -> bool:
     return all(claims[name] for name in SAME)
 
 
-def keeps_step(reading: fidelity.Reading, case: Case, at: int) -> bool:
+def nearest(reading: fidelity.Reading, truth: Tensor, at: int) -> Tensor:
+    """(t, 2) the track that is nearest to where the thing really is in frame `at`; nowhere if there is none."""
+    tracks = [seen.track for seen in reading.things] or [torch.full_like(truth, torch.inf)]
+    return min(tracks, key=lambda track: float((track[at] - truth[at]).norm()))
+
+
+def keeps_step(track: Tensor, truth: Tensor, at: int) -> bool:
     """From frame at - 1 to frame `at` the thing moves as it really does, within NEAR pixels."""
-    assert case.real.state is not None
-    (truth,) = case.real.state.tracks
-    if not reading.things:
-        return False
-    tracks = (seen.track for seen in reading.things)
-    track = min(tracks, key=lambda track: float((track[at - 1] - truth[at - 1]).norm()))
     return bool(((track[at] - track[at - 1]) - (truth[at] - truth[at - 1])).norm() <= NEAR)
+
+
+def goes_on(track: Tensor, truth: Tensor, made: slice) -> bool:
+    """In the frames that were made the thing travels at least half as far as it really does."""
+    traveled, ought = (some[made.start - 1 : made.stop].diff(dim=0).norm(dim=1).sum() for some in (track, truth))
+    return bool(traveled >= ought / 2)
 
 
 def steps(frames: Tensor) -> Tensor:
@@ -43,19 +51,32 @@ def steps(frames: Tensor) -> Tensor:
     return frames.float().diff(dim=0).abs().mean((1, 2, 3))
 
 
+def ordinary(frames: Tensor) -> Tensor:
+    """() the step that a clip usually takes."""
+    return steps(frames).median().clamp_min(STILL)
+
+
 def is_smooth(frames: Tensor) -> bool:
     """No step is larger than twice an ordinary one of the clip."""
-    return bool(steps(frames).max() <= 2 * steps(frames).median().clamp_min(STILL))
+    return bool(steps(frames).max() <= 2 * ordinary(frames))
 
 
-def continues(at: int) -> Callable[[Tensor, Case], Claims]:
-    """Judge a clip that goes from given to generated frames at `at`."""
+def continues(made: slice) -> Callable[[Tensor, Case], Claims]:
+    """Judge a clip of which the frames `made` were generated and the others given.
+
+    Whether it is the same thing is read from the generated frames alone: the given ones are real.
+    """
 
     def judge(frames: Tensor, case: Case) -> Claims:
-        reading = fidelity.read(frames, case.real.fps)
+        assert case.real.state is not None
+        reading, (truth,) = fidelity.read(frames, case.real.fps), case.real.state.tracks
+        track = nearest(reading, truth, made.start - 1)
+        borders = [at for at in (made.start, made.stop) if at < len(frames)]
+        asked = fidelity.compare(reading, case.scene).claims["motion"]
         return {
-            "same": same_thing(reading, case.scene),
-            "seam": keeps_step(reading, case, at),
+            "same": same_thing(fidelity.read(frames[made], case.real.fps), case.scene),
+            "seam": all(keeps_step(track, truth, at) for at in borders),
+            "motion": asked and goes_on(track, truth, made),
             "smooth": is_smooth(frames),
         }
 
@@ -66,44 +87,65 @@ def goes_round(frames: Tensor, case: Case) -> Claims:
     """The step from the last frame to the first is like those inside, it moves, and shows what was asked for.
 
     Like those inside: from their 5th to their 95th percentile, and a tenth beyond, since of fifteen steps of a real
-    loop the seam's own may well be the largest.
+    loop the seam's own may well be the largest. The thing has to be itself in the three frames on each side of it, too.
     """
     inner, seam = steps(frames), (frames[0].float() - frames[-1].float()).abs().mean()
     low, high = inner.quantile(torch.tensor([0.05, 0.95]))
-    moves = bool(inner.mean() >= steps(case.real.frames).mean() / 2)
     turned = frames.roll(len(frames) // 2, 0)
-    direction = fidelity.check(turned, case.scene, case.real.fps).claims
-    same = same_thing(fidelity.read(frames, case.real.fps), case.scene)
-    closes = bool(0.9 * low <= seam <= 1.1 * high)
-    return {"same": same, "closes": closes, "moves": moves, "direction": direction["motion"]}
+    readings = [fidelity.read(some, case.real.fps) for some in (frames, frames[:3], frames[-3:])]
+    return {
+        "same": all(same_thing(reading, case.scene) for reading in readings),
+        "closes": bool(0.9 * low <= seam <= 1.1 * high),
+        "moves": bool(inner.mean() >= steps(case.real.frames).mean() / 2),
+        "direction": fidelity.check(turned, case.scene, case.real.fps).claims["motion"],
+    }
 
 
 def changes(claim: str, wanted: Callable[[Case], ShapesScene]) -> Callable[[Tensor, Case], Claims]:
-    """Judge an edit: what was asked for is there, all else of the thing too, and it goes where it went."""
+    """Judge an edit: what was asked for is there, all else is as before, and the thing goes where it went."""
 
     def judge(frames: Tensor, case: Case) -> Claims:
         assert case.real.state is not None
-        reading, scene = fidelity.read(frames, case.real.fps), wanted(case)
-        apart = [float((seen.track - case.real.state.tracks[0]).norm(dim=1).max()) for seen in reading.things]
+        reading, (truth,) = fidelity.read(frames, case.real.fps), case.real.state.tracks
+        found = fidelity.compare(reading, wanted(case)).claims
+        apart = [float((seen.track - truth).norm(dim=1).max()) for seen in reading.things]
         return {
-            "changed": fidelity.compare(reading, scene).claims[claim],
-            "same": same_thing(reading, scene),
+            "changed": found[claim],
+            "same": all(found[name] for name in (*SAME, "background") if name != claim),
             "track": bool(apart) and min(apart) <= FOLLOWS,
         }
 
     return judge
 
 
-def is_whole(frames: Tensor, case: Case) -> Claims:
-    """Half-way between two clips, a frame is one of this world: the thing of one of them, whole, counted and opaque."""
-    middle = fidelity.read(frames[len(frames) // 2][None])
-    return {"halfway": any(same_thing(middle, scene) for scene in (case.scene, case.rival))}
+def is_between(made: slice) -> Callable[[Tensor, Case], Claims]:
+    """Judge a clip that goes from one clip to another in the frames `made`: neither a cross-fade nor a cut.
+
+    Half-way a frame is one of this world, the thing of one of them, whole, counted and opaque; and no single step, the
+    seams included, is half of the whole way.
+    """
+
+    def judge(frames: Tensor, case: Case) -> Claims:
+        middle = fidelity.read(frames[len(frames) // 2][None])
+        way = (frames[made.stop].float() - frames[made.start - 1].float()).abs().mean()
+        largest = steps(frames)[made.start - 1 : made.stop].max()
+        return {
+            "halfway": any(same_thing(middle, scene) for scene in (case.scene, case.rival)),
+            "gradual": bool(largest <= torch.maximum(way / 2, 2 * ordinary(frames))),
+        }
+
+    return judge
 
 
-def turns(frames: Tensor, case: Case) -> Claims:
-    """It begins as the one and ends as the other, and half-way it is one of them."""
-    begins, ends = (fidelity.read(some) for some in (frames[:1], frames[-1:]))
-    return {"begins": same_thing(begins, case.scene), "ends": same_thing(ends, case.rival)} | is_whole(frames, case)
+def turns(made: slice) -> Callable[[Tensor, Case], Claims]:
+    """It begins as the one and ends as the other, and between them it is neither a cross-fade nor a cut."""
+
+    def judge(frames: Tensor, case: Case) -> Claims:
+        begins, ends = (fidelity.read(some) for some in (frames[:1], frames[-1:]))
+        kept = {"begins": same_thing(begins, case.scene), "ends": same_thing(ends, case.rival)}
+        return kept | is_between(made)(frames, case)
+
+    return judge
 
 
 def is_mended(frames: Tensor, case: Case) -> Claims:
@@ -116,13 +158,22 @@ def is_mended(frames: Tensor, case: Case) -> Claims:
     return {"same": same_thing(fidelity.read(frames, case.real.fps), case.scene), "border": border}
 
 
+def detail(frames: Tensor) -> Tensor:
+    """() how sharp a clip is: how much a pixel differs from the mean of its four neighbors."""
+    gray = frames.float().mean(-1)
+    around = gray[:, 2:, 1:-1] + gray[:, :-2, 1:-1] + gray[:, 1:-1, 2:] + gray[:, 1:-1, :-2]
+    return (gray[:, 1:-1, 1:-1] - around / 4).square().mean()
+
+
 def keeps_layout(frames: Tensor, case: Case) -> Claims:
-    """The small clip and the full one after it have equally many things, and each is where it was."""
-    small, full = (fidelity.read(half, case.real.fps).things for half in frames.chunk(2))
-    if not small or len(small) != len(full):
-        return {"layout": False}
-    far = [min(float((a.track - b.track).norm(dim=1).mean()) for b in full) for a in small]
-    return {"layout": max(far) <= FOLLOWS * SIDE / 64}
+    """The full clip after the small one has as many things where they were, and is more than the small one enlarged."""
+    halves = frames.chunk(2)
+    small, full = (fidelity.read(half, case.real.fps).things for half in halves)
+    far = [min((float((a.track - b.track).norm(dim=1).mean()) for b in full), default=torch.inf) for a in small]
+    return {
+        "layout": bool(small) and len(small) == len(full) and max(far) <= FOLLOWS * SIDE / 64,
+        "detail": bool(detail(halves[1]) > DETAIL * detail(halves[0])),
+    }
 
 
 def is_one_character(frames: Tensor, case: Case) -> Claims:

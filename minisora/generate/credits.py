@@ -12,7 +12,10 @@ from minisora.data.video_io import probe, write_video
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Take(Clip):
-    """A generated clip and its recipe: the arguments of `Sora.generate` that make it again, preset and weights."""
+    """A generated clip and its recipe: the arguments of `Sora.generate` that make it again, preset and weights.
+
+    What is no number or text, such as a given clip, is only named in it, under "beside".
+    """
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from minisora.core.runtime import generator
 from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
 from minisora.diffusion.flow import mix
 from minisora.generate.credits import Take
+from minisora.generate.given import eased, filled, places, tail, whole
 from minisora.generate.sora import Sora
 from minisora.tokens.known import Known
 
@@ -62,7 +63,8 @@ def extend(
         raw = _joined(fresh.raw[new], raw, backward) if recipe else _joined(fresh.raw, raw[old], backward)
         recipe, seed = recipe or dict(fresh.recipe), seed + 1
     cut = slice(-length, None) if backward else slice(length)
-    recipe |= {"directed": "extend backward" if backward else "extend", "size": size_name((length, *clip.shape[1:]))}
+    how = "extend backward" if backward else "extend"
+    recipe |= {"directed": how, "rough": rough, "size": size_name((length, *clip.shape[1:]))}
     return Directed(made.frames[cut], clip.fps, prompt, f"minisora {sora.name}", recipe=recipe, raw=raw[cut])
 
 
@@ -77,19 +79,21 @@ def connect(
     if first.shape[1:] != second.shape[1:]:
         raise MinisoraError(f"{first.size} and {second.size} cannot be connected: give both one height and width")
     stride = sora.vae.config.compression[0]
-    tail = _tail(first, ENDING, stride)
-    wanted = frames or sora.preset.size[0] - len(tail) - ENDING
-    whole = _whole(len(tail) + wanted + min(ENDING, len(second.frames)), stride)
-    head = second.frames[: whole - len(tail) - wanted]
-    known = Known(prefix=sora.encode(_part(first, tail)), frames=_singles(sora, head, whole))
-    given = [*range(len(tail)), *_places(len(head), whole)]
+    last = tail(first.frames, ENDING, stride)
+    wanted = max(stride, sora.preset.size[0] - len(last) - ENDING) if frames is None else frames
+    if wanted < 1:
+        raise MinisoraError(f"two clips cannot be connected by {wanted} frames: take 1 or more")
+    length = whole(len(last) + wanted + min(ENDING, len(second.frames)), stride)
+    head = second.frames[: length - len(last) - wanted]
+    known = Known(prefix=sora.encode(_part(first, last)), frames=_singles(sora, head, length))
+    given = [*range(len(last)), *places(len(head), length)]
     options |= {} if toward is None else {"toward": [toward]}
-    middle = _made(sora, _part(first, _filled(tail, head, whole)), prompt, whole, known, given, options)
-    inner = slice(len(tail), whole - len(head))
+    middle = _made(sora, _part(first, filled(last, head, length)), prompt, length, known, given, options)
     assert middle.raw is not None
-    frames_, raw = (torch.cat([first.frames, some[inner], second.frames]) for some in (middle.frames, middle.raw))
-    recipe = dict(middle.recipe) | {"directed": "connect", "size": size_name((len(frames_), *first.shape[1:]))}
-    return Directed(frames_, first.fps, prompt, middle.source, recipe=recipe, raw=raw)
+    before, after = first.frames[: len(first.frames) - len(last)], second.frames[len(head) :]
+    joined, raw = (torch.cat([before, some, after]) for some in (middle.frames, middle.raw))
+    recipe = dict(middle.recipe) | {"directed": "connect", "size": size_name((len(joined), *first.shape[1:]))}
+    return Directed(joined, first.fps, prompt, middle.source, recipe=recipe, raw=raw)
 
 
 def blend(
@@ -182,27 +186,30 @@ def storyboard(sora: Sora, panels: Sequence[Panel], **options: Any) -> Directed:
         raise MinisoraError("a storyboard has a panel or more, of a frame or more: [Panel('a red circle rises', 17)]")
     seed, plane = options.pop("seed", 0), parse_size(options.pop("size", None) or sora.preset.size)[1:]
     clip: Directed | None = None
+    raw: list[Tensor] = []
     for number, panel in enumerate(panels):
         if clip is not None and not panel.cut:
-            clip = extend(sora, clip, panel.prompt, panel.frames, seed=seed + number, **options)
+            fresh = extend(sora, clip, panel.prompt, panel.frames, seed=seed + number, **options)
+            assert fresh.raw is not None
+            raw, clip = [*raw, fresh.raw[len(clip.frames) :]], fresh
             continue
-        whole = (_whole(panel.frames, sora.vae.config.compression[0]), *plane)
-        (take,) = sora.generate(panel.prompt, whole, seed=seed + number, **options)
-        fresh = _directed(take, "storyboard", take.frames)
-        kept = fresh.frames[: panel.frames]
-        clip = replace(fresh, frames=kept if clip is None else torch.cat([clip.frames, kept]))
+        size = (whole(panel.frames, sora.vae.config.compression[0]), *plane)
+        (take,) = sora.generate(panel.prompt, size, seed=seed + number, **options)
+        raw.append(take.frames[: panel.frames])
+        frames = raw[-1] if clip is None else torch.cat([clip.frames, raw[-1]])
+        clip = _directed(replace(take, frames=frames), "storyboard", frames)
     assert clip is not None
     shots = [[panel.prompt, panel.frames, panel.cut] for panel in panels]
     recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": shots, "seed": seed, "size": clip.size}
-    return replace(clip, caption=" / ".join(panel.prompt for panel in panels), recipe=recipe, raw=clip.frames)
+    return replace(clip, caption=" / ".join(panel.prompt for panel in panels), recipe=recipe, raw=torch.cat(raw))
 
 
 def _after(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:
     """A clip that begins with the last frames of another, and how many those are."""
-    tail = _tail(clip, CONTEXT, sora.vae.config.compression[0])
-    start = _part(clip, tail)
-    known, given = _rough(Known(prefix=sora.encode(start)), rough, options["seed"]), list(range(len(tail)))
-    return _made(sora, start, prompt, _window(sora, len(tail)), known, given, options), len(tail)
+    start = _part(clip, tail(clip.frames, CONTEXT, sora.vae.config.compression[0]))
+    count = len(start.frames)
+    known = _rough(Known(prefix=sora.encode(start)), rough, options["seed"])
+    return _made(sora, start, prompt, _window(sora, count), known, list(range(count)), options), count
 
 
 def _before(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:
@@ -210,9 +217,8 @@ def _before(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str
     head = clip.frames[:ENDING]
     length = _window(sora, len(head))
     known = _rough(Known(frames=_singles(sora, head, length)), rough, options["seed"])
-    given = _places(len(head), length)
-    end = _part(clip, _filled(clip.frames[:0], head, length))
-    return _made(sora, end, prompt, length, known, given, options), len(head)
+    end = _part(clip, filled(clip.frames[:0], head, length))
+    return _made(sora, end, prompt, length, known, places(len(head), length), options), len(head)
 
 
 def _made(
@@ -221,10 +227,8 @@ def _made(
     """Generate with what is known; the frames that are `given` are then those of the clip again."""
     options = {"fps": clip.fps} | options
     (take,) = sora.generate(prompt, (frames, *clip.shape[1:]), known=[known], **options)
-    raw, result = take.frames, take.frames.clone()
-    if given:
-        result[given] = clip.frames[given]
-    return _directed(replace(take, frames=result), "known", raw)
+    kept = eased(take.frames, clip.frames, given) if given else take.frames
+    return _directed(replace(take, frames=kept), "known", take.frames)
 
 
 def _around(sora: Sora, clip: Clip, mask: Tensor) -> Known:
@@ -267,33 +271,10 @@ def _joined(new: Tensor, old: Tensor, backward: bool) -> Tensor:
 
 def _window(sora: Sora, known: int) -> int:
     """Frames of a hop: as many as the model was trained on, and more than are known."""
-    return max(sora.preset.size[0], _whole(known + 1, sora.vae.config.compression[0]))
-
-
-def _tail(clip: Clip, most: int, stride: int) -> Tensor:
-    """The last 1 + stride k frames of a clip, at most so many."""
-    count = min(most, len(clip.frames))
-    return clip.frames[-(count - (count - 1) % stride) :]
-
-
-def _whole(frames: int, stride: int) -> int:
-    """The least 1 + stride k that is not below `frames`."""
-    return 1 + -(-(frames - 1) // stride) * stride
-
-
-def _places(count: int, length: int) -> list[int]:
-    """Where the frames of an ending of `count` stand in a clip of `length`."""
-    return list(range(length - count, length))
+    return max(sora.preset.size[0], whole(known + 1, sora.vae.config.compression[0]))
 
 
 def _singles(sora: Sora, head: Tensor, length: int) -> dict[int, Tensor]:
     """An ending as single known frames, every second of them and the last, at their places in a clip of `length`."""
     chosen = sorted({*range(0, len(head), 2), len(head) - 1})
     return {length - len(head) + at: sora.encode(Clip(head[at : at + 1])) for at in chosen}
-
-
-def _filled(tail: Tensor, head: Tensor, length: int) -> Tensor:
-    """Frames of a clip of which only the beginning and the end are known."""
-    some = tail if len(tail) else head
-    between = torch.zeros(length - len(tail) - len(head), *some.shape[1:], dtype=torch.uint8)
-    return torch.cat([tail, between, head])

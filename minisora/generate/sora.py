@@ -72,8 +72,8 @@ class Sora:
 
     @classmethod
     def assemble(cls, name: str, preset: Preset, vae: VAE, dit: DiT, text: TextEncoder, tokenizer: Tokenizer) -> "Sora":
-        """Models as they were trained, where they are; the text encoder's vocabulary is that of its tokenizer."""
-        own = replace(preset, text=text.config)
+        """Models as they were trained, where they are; they are described by their own configs."""
+        own = replace(preset, vae=vae.config, dit=dit.config, text=text.config)
         return cls(name, own, vae, dit, text, tokenizer, dit.table.device, torch.float32)
 
     @classmethod
@@ -116,7 +116,9 @@ class Sora:
             raise MinisoraError("open weights are not written again: load them from the folder that they came in")
         models = {"vae": self.vae, "dit": self.dit, "text": self.text}
         kind = pick_dtype(self.device, dtype)
-        self.weights = folders.save(Path(folder), self.name, self.preset, models, self.tokenizer, kind)
+        digest = folders.save(Path(folder), self.name, self.preset, models, self.tokenizer, kind)
+        if kind == torch.float32:  # else what was written is rounded, and clips of this one are made by other weights
+            self.weights = digest
         return Path(folder)
 
     @torch.no_grad()
@@ -174,11 +176,13 @@ class Sora:
         patch = self.dit.config.patch
         rings = [settings.ring] * len(shots)
         canvas = paint(noisy, [shot.known for shot in shots], patch, self.vae.config.compression[0], rings)
-        velocity = guided(
-            self._told(canvas, shots),
-            self._velocity(canvas, [settings.negative] * len(shots)),
-            settings.guidance, settings.rescale, settings.interval, seg=canvas.tokens.seg[canvas.unknown],
-        )  # fmt: skip
+        negative = self._velocity(canvas, [settings.negative] * len(shots))
+
+        def guide(told: Velocity) -> Velocity:
+            seg = canvas.tokens.seg[canvas.unknown]
+            return guided(told, negative, settings.guidance, settings.rescale, settings.interval, seg)
+
+        velocity = guide(self._told(canvas, shots))
 
         def latents(x: Tensor) -> list[Tensor]:
             return unpack(canvas.with_unknown(x), patch)
@@ -189,11 +193,9 @@ class Sora:
 
         (shot, *_), name = shots, settings.sampler
         if shot.init is not None and shot.was is not None:
-            old = guided(
-                self._velocity(canvas, [shot.was]), self._velocity(canvas, [settings.negative]), settings.guidance
-            )
+            old = guide(self._velocity(canvas, [shot.was]))
             begun = paint([shot.init], [shot.known], patch, self.vae.config.compression[0], rings).start()
-            return latents(rewrite(old, velocity, begun, self._times(settings), generators[0]))
+            return latents(rewrite(old, velocity, begun, self._times(settings), generators[0], report))
         sampler = partial(sde, generator=generators[0]) if name == "sde" else SAMPLERS[name]
         return latents(sampler(velocity, canvas.start(), self._times(settings), callback=report))
 
@@ -274,9 +276,11 @@ class Sora:
 
     def _take(self, z: Tensor, shot: Shot, settings: Settings) -> Take:
         clip = self.decode(z, settings.size, settings.fps)
-        beside = [name for name in ("known", "init", "toward", "was") if getattr(shot, name) is not None]
+        beside = [name for name in ("known", "init") if getattr(shot, name) is not None]
         recipe = {"prompt": shot.prompt, "seed": shot.seed} | asdict(settings) | {
             "size": size_name(settings.size), "interval": list(settings.interval), "beside": beside,
             "preset": self.name, "weights": self.weights, "version": __version__,
         }  # fmt: skip
+        recipe |= {name: text for name in ("toward", "was") if (text := getattr(shot, name)) is not None}
+        recipe |= {} if shot.was is None else {"sampler": "rewrite"}
         return Take(clip.frames, clip.fps, shot.prompt, f"minisora {self.name}, seed {shot.seed}", recipe=recipe)
