@@ -190,7 +190,7 @@ def test_a_preview_comes_first(sora: Sora) -> None:
 
 def test_a_storyboard_is_one_clip(sora: Sora) -> None:
     made = storyboard(sora, [Panel(A, 5), Panel("it stops", 6), Panel("it falls", 3)], seed=4)
-    assert made.raw is not None and made.raw.shape == made.frames.shape and not same(made.raw, made.frames)
+    assert made.raw is not None and made.raw.shape == made.frames.shape
     assert made.shape == (14, 16, 24) and made.caption == f"{A} / it stops / it falls"
     alone = sora.generate(A, (5, 16, 24), seed=4)[0]
     assert same(made.frames[:5], alone.frames)
