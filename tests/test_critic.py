@@ -1,5 +1,8 @@
 """The critic: its loss reaches the critic and nothing else, the VAE's terms reach the VAE and nothing else."""
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,16 +64,29 @@ def test_the_critic_learns_to_tell_clips_from_blurred_ones() -> None:
     assert critic(x)[0].mean() > critic(blurred)[0].mean()
 
 
-def test_a_vae_with_its_critic_is_trained_killed_and_gone_on_with_as_any_model(tmp_path: Path) -> None:
+def test_a_vae_with_its_critic_is_trained_killed_and_gone_on_with_as_any_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clips, terms = WorldClips("shapes", 4, sizes=["5x32x32"]), Terms(0.1, 0.05)
     recipe = Recipe(steps=3, batch=2)
     whole = stages.train_vae(TINY, clips, tmp_path / "whole", recipe=recipe, terms=terms)
 
-    def stop(steps: int, average: torch.nn.Module) -> None:
-        raise KeyboardInterrupt
+    def interrupted(terms: Terms, rough: float) -> Callable:
+        """The step function as it is; in its second step somebody presses Ctrl-C."""
+        step, calls = step_for(terms, rough), []
 
-    with pytest.raises(KeyboardInterrupt):
-        stages.train_vae(TINY, clips, tmp_path / "cut", recipe=recipe, terms=terms, callback=stop)
+        def pressed(*arguments: object) -> object:
+            calls.append(arguments)
+            if len(calls) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            return step(*arguments)
+
+        return pressed
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stages.critic_stage, "step_for", interrupted)
+        stages.train_vae(TINY, clips, tmp_path / "cut", recipe=recipe, terms=terms)
+    assert [folder.name for folder in (tmp_path / "cut" / "vae" / "checkpoints").iterdir()] == ["step-000002"]
     resumed = stages.train_vae(TINY, clips, tmp_path / "cut", recipe=recipe, terms=terms, run=Run(resume=True))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name

@@ -306,3 +306,26 @@ def test_from_the_command_line(run, sora: Sora, tmp_path: Path) -> None:  # noqa
         assert not (tmp_path / "made.mp4").exists()
     assert run("direct", "animate", "i.png", "一只红色的圆圈", *how).status == 0
     assert run("direct", "animate", "i.png", "", *how).status == 0
+
+
+def test_what_is_made_anew_is_told_in_the_file_s_own_frames_and_pixels(
+    run,  # noqa: F811
+    sora: Sora,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever rate and size the model works at."""
+    sora.save(tmp_path / "model")
+    write_video(tmp_path / "a.mp4", Clip(clip_of(20, height=40, width=60).frames, 16.0))
+    seen: list[Tensor] = []
+
+    def look(sora: Sora, clip: Clip, mask: Tensor, *rest: object, **options: object) -> Clip:
+        seen.append(mask)
+        raise MinisoraError("enough")
+
+    monkeypatch.setattr("minisora.generate.direct.fill", look)
+    run("direct", "fill", "a.mp4", A, "--preset", "model", "--frames", "8", "15")
+    run("direct", "fill", "a.mp4", A, "--preset", "model", "--box", "20", "30", "40", "60")
+    frames, box = seen
+    assert frames.nonzero().flatten().tolist() == [4, 5, 6, 7]
+    assert box.shape == (16, 24) and box[8:, 12:].all() and box.sum() == 8 * 12

@@ -366,11 +366,13 @@ def test_tensorboard_draws_what_the_log_says(tmp_path: Path) -> None:
 def test_a_compiler_that_fails_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._dynamo.exc import TorchDynamoException
 
-    class Compiled(nn.Sequential):
-        def forward(self, x: Tensor) -> Tensor:
+    def compiled(forward: Callable) -> Callable:
+        def fail(*inputs: Tensor) -> Tensor:
             raise TorchDynamoException("there is no\ncompiler")
 
-    monkeypatch.setattr(torch, "compile", Compiled)
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compiled)
     with pytest.raises(MinisoraError, match=r"torch.compile failed \(there is no compiler") as caught:
         train(tmp_path, compile=True)
     assert "\n" not in str(caught.value)

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
-from minisora.core.recipe import Recipe
+from minisora.core.recipe import Recipe, Run
 from minisora.data.clip import Clip
 from minisora.data.datasets import WorldClips
+from minisora.generate.sora import Sora
 from minisora.models.dit import DiT
 from minisora.models.text import TextConfig, TextEncoder
 from minisora.models.tokenizer import Tokenizer
 from minisora.models.vae import VAE
 from minisora.tokens.known import Known
-from minisora.train import latents, stages
+from minisora.train import engine, latents, stages
 from minisora.train import vae as vae_stage
 from minisora.train.dit import Learner, given, step_for
+from minisora.train.engine import fit
 from minisora.train.prepare import Ready
 from minisora.train.shelf import Shelf, fill
 from minisora.zoo.presets import preset
@@ -66,6 +68,22 @@ def test_a_shelf_made_of_something_else_is_refused(tmp_path: Path) -> None:
     data.write_bytes(data.read_bytes()[:-1])
     with pytest.raises(MinisoraError, match="11 bytes"):
         Shelf(tmp_path / "shelf", "this")
+
+
+@pytest.mark.parametrize("harm", ["no data", "a list", "no folder", "below a file"])
+def test_a_damaged_shelf_is_told_in_one_line(tmp_path: Path, harm: str) -> None:
+    shelf = tmp_path / "shelf"
+    fill(shelf, "this", [{"x": torch.zeros(3)}], 1, "test")
+    if harm == "no data":
+        (shelf / "data.bin").unlink()
+    elif harm == "a list":
+        (shelf / "index.json").write_text("[]")
+    elif harm == "no folder":
+        shelf = Path("/proc/none/shelf")
+    else:
+        shelf = shelf / "data.bin" / "shelf"
+    with pytest.raises(MinisoraError, match=r"not a shelf|cannot be written"):
+        fill(shelf, "this", [{"x": torch.zeros(3)}], 1, "test")
 
 
 def test_a_shelf_that_was_not_finished_is_made_again(tmp_path: Path) -> None:
@@ -235,6 +253,35 @@ def test_clips_of_several_sizes_learn_together() -> None:
     assert loss.isfinite()
 
 
+def test_the_vae_s_loss_is_the_same_in_parts(vae: VAE) -> None:
+    """Clips of several sizes have several numbers of pixels: a part counts as much as it has of them."""
+    mixed = WorldClips("shapes", 6, sizes=["9x32x32", "1x32x32", "5x16x48"])
+    clips, vae = [mixed[index] for index in range(6)], copy.deepcopy(vae)
+    bias = vae.to_latent.conv.bias if hasattr(vae.to_latent, "conv") else vae.to_latent.bias
+    with torch.no_grad():
+        bias[TINY.vae.channels :] = -40.0  # latents without noise
+    found = []
+    for passes in (1, 2, 3):
+        vae.zero_grad()
+        metrics = engine.gradient(vae, clips, vae_stage.step, Recipe(batch=6, accumulate=passes), 0, torch.float32)
+        found.append((metrics["loss"], next(vae.decoder.parameters()).grad))
+    for loss, gradient in found[1:]:
+        torch.testing.assert_close(loss, found[0][0], rtol=1e-3, atol=0)
+        torch.testing.assert_close(gradient, found[0][1], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stage", "size"), [("vae", "9x30x32"), ("vae", "10x32x32"), ("dit", "9x32x36")])
+def test_sizes_that_cannot_be_encoded_are_refused_before_anything_is_rendered(
+    run,  # noqa: F811
+    tmp_path: Path,
+    stage: str,
+    size: str,
+) -> None:
+    told = run("train", "tiny", "--stage", stage, "--out", "new", "--sizes", "9x32x32", size)
+    assert told.status == 2 and size in told.err and "multiples of" in told.err and told.err.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
 def test_from_a_command_to_weights(run, tmp_path: Path) -> None:  # noqa: F811
     told = run("train", "tiny", "--stage", "dit", "--out", "new")
     assert told.status == 2 and "--stage vae first" in told.err
@@ -263,6 +310,29 @@ def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     second = stages.train_vae(TINY, CLIPS, tmp_path / "two", recipe=still, side=16, begun=copy.deepcopy(first))
     for name, parameter in first.named_parameters():
         torch.testing.assert_close(second.get_parameter(name), parameter, atol=1e-6, rtol=0)
+
+
+def test_a_vae_of_another_preset_is_not_begun_with(tmp_path: Path) -> None:
+    other = VAE(replace(TINY.vae, base=2 * TINY.vae.base))
+    with pytest.raises(MinisoraError, match="not the preset's"):
+        stages.train_vae(TINY, CLIPS, tmp_path, recipe=Recipe(steps=1, batch=2), begun=other)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_compiled_parts_make_the_same_weights(shelf: Shelf, tmp_path: Path) -> None:
+    weights = []
+    for compile in (False, True):
+        model, tokenizer = learner(shelf)
+        recipe, out = Recipe(steps=2, batch=2, ema=0.0), tmp_path / str(compile)
+        fit(
+            model, lambda number: [shelf[0], shelf[1]], step_for(tokenizer, stride=4), recipe, out,
+            dtype=torch.float32, compile=compile,
+        )  # fmt: skip
+        weights.append(model.state_dict())
+    assert weights[0].keys() == weights[1].keys()
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(tensor, weights[1][name], atol=2e-3, rtol=1e-2, msg=name)
 
 
 def test_a_decoder_learns_to_mend_rough_latents_and_leaves_the_encoder_alone(tmp_path: Path) -> None:
@@ -295,6 +365,16 @@ def test_a_transformer_goes_on_from_another_run(tmp_path: Path) -> None:
         for name, parameter in old.named_parameters():
             now = new.get_parameter(name)[: len(parameter)]  # the embedding has grown
             torch.testing.assert_close(now, parameter, atol=1e-6, rtol=0)
+
+    told = replace(TINY, dit=replace(TINY.dit, places=True, layers=1))  # what is begun stays as it is
+    sora = Sora.assemble("tiny", told, vae, learner.dit, learner.text, tokenizer)
+    sora.save(tmp_path / "model")
+    assert Sora.from_pretrained(tmp_path / "model", device="cpu").preset.dit == TINY.dit
+    shutil.rmtree(tmp_path / "two" / "latents")
+    with pytest.raises(MinisoraError, match="vae was"):
+        stages.train_dit(
+            TINY, others, tmp_path / "two", recipe=still, begun=(VAE(TINY.vae), *begun[1:]), run=Run(resume=True)
+        )
 
     fine = replace(TINY, dit=replace(TINY.dit, patch=(1, 1, 1)))
     _, finer, _ = stages.train_dit(fine, others, tmp_path / "three", recipe=still, begun=(vae, learner, tokenizer))

@@ -104,25 +104,33 @@ def blend(first: File, second: File, prompt: Prompt, toward: Prompt, how: Given 
 def fill(
     clip: File,
     prompt: Prompt,
-    frames: Annotated[tuple[int, int] | None, arg(help="First and last of the frames to make anew.")] = None,
-    box: Annotated[tuple[int, int, int, int] | None, arg(help="Top, left, bottom, right of a region instead.")] = None,
+    frames: Annotated[tuple[int, int] | None, arg(help="First and last of the file's frames to make anew.")] = None,
+    box: Annotated[
+        tuple[int, int, int, int] | None,
+        arg(help="Top, left, bottom, right of a region instead, in the file's pixels."),
+    ] = None,
     how: Given = How(),
 ) -> None:
     """Make some frames, or a region, anew and leave the rest as it is."""
     import torch
 
+    from minisora.data.clip import Clip
+    from minisora.data.video_io import read_video
     from minisora.generate import direct
 
     if (frames is None) == (box is None):
         raise MinisoraError("say what to make anew: --frames FIRST LAST, or --box TOP LEFT BOTTOM RIGHT")
     sora = how.sora()
-    given = _read(clip, sora, whole=True)
-    mask = torch.zeros(given.shape[:1] if frames else given.shape[1:], dtype=torch.bool)
+    video = read_video(clip)
+    marked = torch.zeros_like(video.frames)
     if frames:
-        mask[frames[0] : frames[1] + 1] = True
+        marked[max(0, frames[0]) : frames[1] + 1] = 255
     elif box:
-        mask[box[0] : box[2], box[1] : box[3]] = True
-    _keep(direct.fill(sora, given, mask, prompt, **how.options), how)
+        marked[:, max(0, box[0]) : max(0, box[2]), max(0, box[1]) : max(0, box[3])] = 255
+    # the mask goes the same way as the video: to the model's rate and size
+    given, mark = (_fitted(some, sora, whole=True) for some in (video, Clip(marked, video.fps)))
+    mask = mark.frames[..., 0] > 127
+    _keep(direct.fill(sora, given, mask[:, 0, 0] if frames else mask[0], prompt, **how.options), how)
 
 
 @app.command
@@ -204,11 +212,16 @@ def _panels(board: Path) -> list[Any]:
 
 
 def _read(path: Path, sora: Any, whole: bool = False) -> Any:
-    """A clip at the model's rate and nearest native size; `whole` cuts it to a number of frames that can be encoded."""
-    from minisora.data.sizes import at_rate, fit, native_sizes
     from minisora.data.video_io import read_video
 
-    clip, (_, height, width) = read_video(path), sora.preset.size
+    return _fitted(read_video(path), sora, whole)
+
+
+def _fitted(clip: Any, sora: Any, whole: bool) -> Any:
+    """A clip at the model's rate and nearest native size; `whole` cuts it to a number of frames that can be encoded."""
+    from minisora.data.sizes import at_rate, fit, native_sizes
+
+    _, height, width = sora.preset.size
     side = sora.vae.config.compression[1] * sora.dit.config.patch[1]
     frames = len(at_rate(len(clip.frames), clip.fps, sora.preset.fps))
     frames -= (frames - 1) % sora.vae.config.compression[0] if whole else 0

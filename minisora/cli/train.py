@@ -42,6 +42,9 @@ def train(
     changed = {"steps": steps, "batch": batch}
     recipe = replace(chosen.recipes[stage], **{key: value for key, value in changed.items() if value is not None})
     data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
+    for frames, height, width in data.sizes:  # and the squares that the VAE is trained on, before anything is rendered
+        chosen.check_clip((frames, height, width), stage)
+        chosen.check_clip((frames, min(height, side or height), min(width, side or width)), "vae")
     how: dict[str, Any] = {"recipe": recipe, "run": run}
     if stage == "vae":
         how |= {"side": side, "terms": Terms(perceptual, adversarial), "rough": rough}

@@ -93,7 +93,7 @@ class Loader:
 
     def _clip(self, place: int) -> Clip:
         clip = self.dataset[self.index(place)]
-        return clip if self.prepare is None else self.prepare(clip, (self.seed << 48) + place)
+        return clip if self.prepare is None else self.prepare(clip, (self.seed % 2**15 << 48) + place)
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[list[Clip]]:
         """The batches of steps start, start + 1, … and without a `stop` they never end."""

@@ -10,6 +10,7 @@ import atexit
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -18,12 +19,16 @@ from torch import Tensor, nn
 from minisora.core.recipe import Recipe
 from minisora.core.runtime import Ranks, ranks
 
+PATIENCE = timedelta(hours=12)
+"""How long ranks wait for each other: one of them may be rendering and encoding clips for all."""
+
 
 def join() -> Ranks:
     """Meet the other ranks, if there are any and they have not met."""
     this = ranks()
     if this.world > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
     return this
 
@@ -36,13 +41,14 @@ def shared(recipe: Recipe, world: int) -> Recipe:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """What is inside is done by rank 0, and then by the others, who find its files."""
+    """What is inside is done by rank 0, and then by the others, who find its files; nobody goes on before all have."""
     this = join()
-    if this.world > 1 and not this.main:
-        dist.barrier()
+    if not this.main:
+        wait()
     yield
-    if this.world > 1 and this.main:
-        dist.barrier()
+    if this.main:
+        wait()
+    wait()
 
 
 def wait() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,12 +61,14 @@ def fit(
     terms = json.loads(json.dumps({"recipe": asdict(recipe), "dtype": str(dtype), "note": note or {}}))
     with distributed.main_first():
         begin(out, state, terms, resume)
-    at, compute = state.at, compiled(model) if compile else model
+    at = state.at
+    if compile:
+        compile_parts(model)
     start = time.monotonic() - at.seconds
 
     with heard() as asked, compiler_errors(), Log(out, at.step, tensorboard) if rank.main else Silence() as log:
         while (place := position(at, recipe, minutes)) < recipe.steps:
-            record, finite = advance(state, compute, batch(at.step), step, recipe, place, dtype)
+            record, finite = advance(state, model, batch(at.step), step, recipe, place, dtype)
             seconds, stopping = distributed.agree(time.monotonic() - start, asked.is_set())
             at.count(finite, seconds)
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
@@ -79,6 +81,7 @@ def fit(
                 log.keep()
                 save(out, state, terms)
             if stopping:
+                distributed.wait()  # whoever leaves first takes the others along
                 raise KeyboardInterrupt
     if rank.main:
         save_tensors(out / "model.safetensors", state.average.state_dict())
@@ -88,11 +91,11 @@ def fit(
 
 
 def advance(
-    state: State, compute: nn.Module, batch: Any, step: Step, recipe: Recipe, place: int, dtype: torch.dtype
+    state: State, model: nn.Module, batch: Any, step: Step, recipe: Recipe, place: int, dtype: torch.dtype
 ) -> tuple[dict[str, Any], bool]:
     """One step, and what to log of it. If anything in it is not finite, all stays as it was."""
     number = state.at.step
-    metrics = gradient(compute, batch, step, recipe, number, dtype)
+    metrics = gradient(model, batch, step, recipe, number, dtype)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip).item()
     scale = min(recipe.scale(number), recipe.scale(place))
     finite = math.isfinite(metrics["loss"]) and math.isfinite(norm)
@@ -178,9 +181,10 @@ def refuse_to_go_on(at: Counters) -> None:
         )
 
 
-def compiled(model: nn.Module) -> nn.Module:
-    """The same weights under a compiled forward; the engine goes on calling them by the model's own names."""
-    return cast(nn.Module, torch.compile(model))
+def compile_parts(model: nn.Module) -> None:
+    """Compile each part where it is: a step calls the parts of a model, whose names and weights stay as they are."""
+    for part in model.children():
+        part.compile()
 
 
 @contextmanager

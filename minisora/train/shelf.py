@@ -5,6 +5,7 @@ The fingerprint says what they were made from. A shelf made from something else 
 
 import hashlib
 import mmap
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,8 @@ class Shelf:
     def __init__(self, folder: str | Path, fingerprint: str) -> None:
         self.folder = Path(folder)
         content = load_json(self.folder / "index.json")
+        if not isinstance(content, dict) or not (self.folder / "data.bin").is_file():
+            raise MinisoraError(f"{folder} is not a shelf of ours: remove it, or name another folder")
         if content.get("fingerprint") != fingerprint:
             raise MinisoraError(
                 f"{folder} was made from other data or another model: remove it, or name another folder"
@@ -59,7 +62,8 @@ def fill(folder: str | Path, fingerprint: str, items: Iterable[Item], count: int
         return Shelf(folder, fingerprint)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    with writing(part):
+        part.mkdir(parents=True)
     index: list[Item] = []
     with open(part / "data.bin", "wb") as file:
         for item in tqdm(items, title, total=count, unit="clip", disable=None):
@@ -67,6 +71,8 @@ def fill(folder: str | Path, fingerprint: str, items: Iterable[Item], count: int
                 index.append({name: _put(file, value) for name, value in item.items()})
                 file.flush()
         written = file.tell()
+        with writing(part):
+            os.fsync(file.fileno())  # before the index says that it is there
     save_json(part / "index.json", {"fingerprint": fingerprint, "bytes": written, "items": index})
     part.rename(folder)
     return Shelf(folder, fingerprint)

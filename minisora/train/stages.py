@@ -44,6 +44,8 @@ def train_vae(
     `rough` is for one whose latents are in use: its encoder stays, and the decoder learns to mend noisy latents.
     """
     recipe = recipe or preset.recipes["vae"]
+    if begun is not None and replace(begun.config, mean=(), std=()) != replace(preset.vae, mean=(), std=()):
+        raise MinisoraError("the VAE to begin with is not the preset's: name the preset that it was made with")
     seed_everything(recipe.seed)
     with main_first():
         ready = Ready(clips, out / "clips-vae", run.workers)
@@ -94,7 +96,8 @@ def train_dit(
         shelf = latents.encode(vae, ready, out / "latents")
     captions = (item["caption"] for item in shelf.items)
     tokenizer = Tokenizer.train(captions, preset.text.vocabulary, begun and begun[2])
-    note = {"latents": ready.of, "begun": begun and fingerprint_of_weights(begun[1])}
+    note = {"latents": ready.of, "vae": fingerprint_of_weights(vae), "shift": preset.sampling.shift}
+    note |= {"begun": begun and fingerprint_of_weights(begun[1])}
     if begun is not None:
         learner = begun[1]
         if learner.dit.config.patch != preset.dit.patch:
@@ -110,7 +113,7 @@ def train_dit(
 
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
     note["dit"] = repr(learner.dit.config)
-    step = dit_stage.step_for(tokenizer, preset.vae.compression[0], preset.sampling.shift)
+    step = dit_stage.step_for(tokenizer, vae.config.compression[0], preset.sampling.shift)
     average = _fit(learner.to(device).requires_grad_(True), loader, step, recipe, out / "dit", run, note, told)
     assert isinstance(average, dit_stage.Learner)
     return vae, average, tokenizer

@@ -28,7 +28,7 @@ from minisora.core.checkpoint import (
     sha256,
     sync_folder,
 )
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, writing
 from minisora.core.recipe import Recipe
 from minisora.train.ema import follow, kept
 from minisora.train.optim import optimisers, set_rate
@@ -118,7 +118,8 @@ def begin(out: Path, state: State, terms: dict[str, Any], resume: bool) -> None:
     if (out.exists() and not out.is_dir()) or (used and not resume):
         raise MinisoraError(f"{out} is not an empty folder: resume the run that is in it (--resume), or choose another")
     checkpoints = out / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    with writing(checkpoints):
+        checkpoints.mkdir(parents=True, exist_ok=True)
     for left_over in [*checkpoints.glob(".step-*"), *out.glob(".*.tmp*")]:  # by a process that was killed
         shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
 

@@ -55,7 +55,7 @@ def reconstruct(
         pixels, latents = pixels + x.numel(), latents + mean.numel() // vae.config.channels
     loss = (error + squared + flicker) / pixels + KL * kl / latents
     psnr = -10 * torch.log10(squared.detach() / pixels / 4)
-    return loss, {"psnr": psnr, "clips": len(clips)}, pairs
+    return loss, {"psnr": psnr, "clips": len(clips), "weight": pixels}, pairs
 
 
 def freeze_encoder(vae: VAE) -> None:

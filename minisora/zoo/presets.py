@@ -60,6 +60,17 @@ class Preset:
         if (self.size[0] - 1) % self.vae.compression[0]:
             raise MinisoraError(f"preset: {self.size[0]} frames; the VAE takes 1 and {self.vae.compression[0]} k more")
 
+    def check_clip(self, size: tuple[int, int, int], stage: str) -> None:
+        """Refuse clips that the VAE cannot encode, or that the transformer cannot cut into whole tokens."""
+        time, side, _ = self.vae.compression
+        cells = [side * patch for patch in self.dit.patch[1:]] if stage == "dit" else [side, side]
+        (frames, *sides), tall, wide = size, *cells
+        if (frames - 1) % time or any(length % cell for length, cell in zip(sides, cells, strict=True)):
+            raise MinisoraError(
+                f"nothing can be trained on clips of {'x'.join(map(str, size))}: take {time}k + 1 frames, heights that "
+                f"are multiples of {tall} and widths that are multiples of {wide}"
+            )
+
     @property
     def grid(self) -> tuple[int, int, int]:
         """How many tokens a video of this size has along time, height and width, rounded up to whole ones."""
