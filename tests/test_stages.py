@@ -1,6 +1,8 @@
 """Training a preset: what is prepared once, what each stage minimises, and the whole way from a command to weights."""
 
 import copy
+import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -280,6 +282,18 @@ def test_sizes_that_cannot_be_encoded_are_refused_before_anything_is_rendered(
     told = run("train", "tiny", "--stage", stage, "--out", "new", "--sizes", "9x32x32", size)
     assert told.status == 2 and size in told.err and "multiples of" in told.err and told.err.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_only_some_scenes_are_trained_on(run, tmp_path: Path) -> None:  # noqa: F811
+    words = ("train", "tiny", "--out", "new", "--steps", "1", "--clips", "6", "--worlds", "shapes", "--only")
+    told = run(*words, "count=1", "motion=left,up", "style=flat")
+    assert told.status == 0, told.err
+    index = json.loads((tmp_path / "new" / "clips-vae" / "index.json").read_text())
+    captions = [item["caption"] for item in index["items"]]
+    assert all(re.search(r"left|up|ris|climb|ascend", caption) for caption in captions), captions
+    for wrong, why in (("count", "NAME=WORD"), ("weight=1", "constraint"), ("count=9", "1 to 3"), ("color=dog", "dog")):
+        told = run(*words, wrong, "--out", "other")
+        assert told.status == 2 and why in told.err and told.err.count("\n") == 1, told.err
 
 
 def test_from_a_command_to_weights(run, tmp_path: Path) -> None:  # noqa: F811

@@ -15,6 +15,9 @@ def train(
     steps: Annotated[int | None, arg(help="Steps, if not as many as the preset says.")] = None,
     batch: Annotated[int | None, arg(help="Clips in a step, if not as many as the preset says.")] = None,
     worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn, one more often if named twice.")] = (),
+    only: Annotated[
+        tuple[str, ...], arg(help="Only such scenes: count=1 style=flat motion=left,right, as the worlds allow.")
+    ] = (),
     clips: Annotated[int, arg(help="Clips to render once and train on.")] = 6000,
     sizes: Annotated[tuple[str, ...], arg(help="frames x height x width, several if you like.")] = (),
     side: Annotated[int | None, arg(help="Train the VAE on random squares of this side.")] = None,
@@ -41,7 +44,11 @@ def train(
     check_choice("stage", stage, ("vae", "dit"))
     changed = {"steps": steps, "batch": batch}
     recipe = replace(chosen.recipes[stage], **{key: value for key, value in changed.items() if value is not None})
-    data = WorldClips(worlds or WORLDS, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either")
+    names, narrow = worlds or WORLDS, _constraints(only)
+    data = WorldClips(
+        names, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either",
+        constraints=dict.fromkeys(names, narrow),
+    )  # fmt: skip
     for frames, height, width in data.sizes:  # and the squares that the VAE is trained on, before anything is rendered
         chosen.check_clip((frames, height, width), stage)
         chosen.check_clip((frames, min(height, side or height), min(width, side or width)), "vae")
@@ -51,6 +58,20 @@ def train(
         _train_vae(chosen, data, out, init, how)
     else:
         _train_dit(name, chosen, data, out, init, how)
+
+
+def _constraints(only: tuple[str, ...]) -> dict[str, Any]:
+    """Words such as count=1 or motion=left,right as arguments of a world's `sample`."""
+    from minisora.core.errors import MinisoraError
+
+    found: dict[str, Any] = {}
+    for words in only:
+        name, equals, values = words.partition("=")
+        if not (name and equals and values):
+            raise MinisoraError(f"--only cannot read {words!r}: write NAME=WORD or NAME=WORD,WORD, such as count=1")
+        several = tuple(int(value) if value.isdigit() else value for value in values.split(","))
+        found[name] = several if len(several) > 1 else several[0]
+    return found
 
 
 def _train_vae(chosen: Any, data: Any, out: Path, init: Path | None, how: dict[str, Any]) -> None:
