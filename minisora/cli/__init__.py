@@ -17,10 +17,10 @@ from minisora.core.errors import MinisoraError
 app = tyro.extras.SubcommandApp()
 for command in (info, train, generate):
     app.command(command)
-app.command(direct.app, name="direct", help="Animate, extend, connect, fill, edit, loop, preview, storyboard.")
+app.command(direct.app, name="direct", help="What Sora does with a video: animate, extend, connect, fill, edit …")
 app.command(data.app, name="data", help="The toy worlds and the bundled samples: make, show, check.")
-app.command(course.app, name="course", help="The notebooks: sync, check, run; and status, how far you have come.")
-app.command(evaluate.app, name="evaluate", help="What a model can do, in numbers: fidelity, reconstruction.")
+app.command(course.app, name="course", help="The notebooks: sync, check, run, pages, prove, status, student …")
+app.command(evaluate.app, name="evaluate", help="What a model can do: fidelity, reconstruction, directing.")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import nbformat
 from minisora.core.errors import MinisoraError
 from minisora.course.cells import Pair, pairs, tag_of
 from minisora.course.reference import reference
+from minisora.data.clip import Clip
 
 LIVE = "application/vnd.jupyter.widget-view+json"
 NOTE = "*(In JupyterLab there are controls here; the figure above or below stands for them.)*"
@@ -70,7 +71,8 @@ def _gallery(book: Path, out: Path) -> None:
     for number, wish in enumerate(wishes):
         clip = sora.generate(wish["prompt"], wish.get("size"), seed=wish["seed"])[0]
         write_video(folder / f"{number:02d}.mp4", clip)
-        figures.setdefault(wish["section"], []).append(_figure(f"_static/gallery/{number:02d}.mp4", wish))
+        told = wish | {"note": _verdict(clip, wish["prompt"])}
+        figures.setdefault(wish["section"], []).append(_figure(f"_static/gallery/{number:02d}.mp4", told))
     for name in CAPABILITIES:
         for number, clip in enumerate(judge(sora, name, DIRECTED).shown):
             write_video(folder / f"{name}-{number}.mp4", clip)
@@ -82,9 +84,23 @@ def _gallery(book: Path, out: Path) -> None:
     (out / "gallery.md").write_text(page + "\n" + "\n".join(sections), encoding="utf-8")
 
 
+def _verdict(clip: Clip, prompt: str) -> str:
+    """What the checker of the shapes world says of a clip; the other worlds' scenes say more than a prompt does."""
+    from minisora.evaluate import fidelity
+    from minisora.worlds import shapes
+    from minisora.worlds.prompt import claims, matches, scene_for
+
+    asked, scene = claims(prompt), scene_for(prompt, seconds=(len(clip.frames) - 1) / clip.fps)
+    complete = sum(map(len, asked.values()))
+    if not isinstance(scene, shapes.ShapesScene) or matches(asked, claims(shapes.caption(scene))) < complete:
+        return ""
+    wrong = fidelity.check(clip.frames, scene, clip.fps).failed
+    return f"wrong: {', '.join(wrong)}" if wrong else "all right"
+
+
 def _figure(source: str, wish: dict[str, Any]) -> str:
     said = html.escape(wish["prompt"], quote=True)
-    note = f"<br><em>{html.escape(wish['note'])}</em>" if "note" in wish else ""
+    note = f"<br><em>{html.escape(wish['note'])}</em>" if wish["note"] else ""
     video = f'<video src="{source}" aria-label="clip of: {said}" autoplay loop muted playsinline controls></video>'
     return f"<figure>{video}<figcaption>{said}, seed {wish['seed']}{note}</figcaption></figure>"
 

@@ -56,7 +56,7 @@ EXCUSED = {
     "minisora.models.tiling.tiled": FULL_SIZE,
     "minisora.train.engine.check": CARE,
     "minisora.train.engine.refuse_to_go_on": CARE,
-    "minisora.train.engine.compiled": CARE,
+    "minisora.train.engine.compile_parts": CARE,
     "minisora.train.engine.compiler_errors": CARE,
     "minisora.train.vae.step": USED,
     "minisora.train.vae.reconstruct": USED,

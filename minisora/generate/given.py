@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
-KEPT, ALIKE = 0.8, 10.0
-"""How much of what a VAE loses is still put back one frame further, and in what is how many gray levels away."""
+KEPT = 0.8
+"""How much of what a VAE loses is still put back in the frame after, of what is put back in a frame."""
+ALIKE = 10.0
+"""Gray levels by which a pixel may differ from the given frame and still get back a third of what was lost there."""
 
 
 def eased(raw: Tensor, real: Tensor, given: list[int]) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -54,6 +55,12 @@ def main_first() -> Iterator[None]:
 def wait() -> None:
     if dist.is_initialized():
         dist.barrier()
+
+
+def leave() -> NoReturn:
+    """End a run that was asked to end; whoever left before the others would take them along."""
+    wait()
+    raise KeyboardInterrupt
 
 
 def agree(*values: float) -> list[float]:

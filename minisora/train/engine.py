@@ -61,10 +61,9 @@ def fit(
     terms = json.loads(json.dumps({"recipe": asdict(recipe), "dtype": str(dtype), "note": note or {}}))
     with distributed.main_first():
         begin(out, state, terms, resume)
-    at = state.at
+    at, start = state.at, time.monotonic() - state.at.seconds
     if compile:
         compile_parts(model)
-    start = time.monotonic() - at.seconds
 
     with heard() as asked, compiler_errors(), Log(out, at.step, tensorboard) if rank.main else Silence() as log:
         while (place := position(at, recipe, minutes)) < recipe.steps:
@@ -81,8 +80,7 @@ def fit(
                 log.keep()
                 save(out, state, terms)
             if stopping:
-                distributed.wait()  # whoever leaves first takes the others along
-                raise KeyboardInterrupt
+                distributed.leave()
     if rank.main:
         save_tensors(out / "model.safetensors", state.average.state_dict())
         save_json(out / "run.json", terms | asdict(at) | {"last": log.last, "machine": machine.describe()})

@@ -53,22 +53,22 @@ toy = Sora.from_pretrained("toy", dtype="fp32")
 # questions, with and without the prompt. Every question saved is saved in every clip that anybody ever makes. So: where should one
 # ask, and how to make the most of the answers?
 #
-# ## It fails first: Euler with four steps
+# ## It fails first: Euler with one step
 
 # %%
 prompt = "a large yellow square moves to the right on a navy background"
-few = {steps: toy.generate(prompt, seed=1, steps=steps, shift=1.0)[0] for steps in (2, 4, 8, 50)}
+few = {steps: toy.generate(prompt, seed=1, steps=steps, shift=1.0)[0] for steps in (1, 2, 4, 50)}
 figure, axes = plt.subplots(len(few), 1, figsize=(7, 5.2))
 for ax, (steps, clip) in zip(axes, few.items(), strict=True):
     ax.imshow(strip(clip, count=6))
     ax.set(xticks=[], yticks=[], title=f"{steps} even steps")
     ax.grid(False)
-picture(figure, "One clip made with 2, 4, 8 and 50 even Euler steps: smeared spots at first, then a thing, then a clear one.")
+picture(figure, "One clip made with 1, 2, 4 and 50 even Euler steps: a smear at first, then a soft thing, then a clear one.")
 
 # %% [markdown]
 # ## Where to ask: shifted times
 #
-# What a clip shows is decided near $t = 1$, and there four even steps stop only once. Shift them towards the noise:
+# What a clip shows is decided near $t = 1$, and there two even steps stop only once. Shift them towards the noise:
 #
 # $$\operatorname{shift}_s(t) = \frac{s\,t}{1 + (s - 1)\,t}.$$
 #
@@ -396,7 +396,7 @@ axes[0].legend()
 picture(figure, "Shares of right claims against steps and against milliseconds, for Euler and UniPC: both level off after about eight steps.")
 
 # %% [markdown]
-# Past that point more steps buy a more exact answer to a question that the model itself does not answer exactly. Whoever wants better clips
+# From about eight steps on, more of them buy a more exact answer to a question that the model itself does not answer exactly. Whoever wants better clips
 # then needs a better model, and not more steps.
 
 # %% [markdown]
