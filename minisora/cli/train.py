@@ -35,20 +35,14 @@ def train(
     from dataclasses import replace
 
     from minisora.core.errors import check_choice
-    from minisora.data.datasets import WorldClips
     from minisora.train.critic import Terms
-    from minisora.worlds import WORLDS
     from minisora.zoo.presets import preset
 
     chosen = preset(name)
     check_choice("stage", stage, ("vae", "dit"))
     changed = {"steps": steps, "batch": batch}
     recipe = replace(chosen.recipes[stage], **{key: value for key, value in changed.items() if value is not None})
-    names, narrow = worlds or WORLDS, _constraints(only)
-    data = WorldClips(
-        names, clips, sizes=sizes or (chosen.size,), fps=chosen.fps, detail="either",
-        constraints=dict.fromkeys(names, narrow),
-    )  # fmt: skip
+    data = _clips(chosen, worlds, only, clips, sizes)
     for frames, height, width in data.sizes:  # and the squares that the VAE is trained on, before anything is rendered
         chosen.check_clip((frames, height, width), stage)
         chosen.check_clip((frames, min(height, side or height), min(width, side or width)), "vae")
@@ -60,6 +54,15 @@ def train(
         _train_dit(name, chosen, data, out, init, how)
 
 
+def _clips(chosen: Any, worlds: tuple[str, ...], only: tuple[str, ...], clips: int, sizes: tuple[str, ...]) -> Any:
+    from minisora.data.datasets import WorldClips
+    from minisora.worlds import WORLDS
+
+    names, sizes = worlds or WORLDS, sizes or (chosen.size,)
+    constraints = dict.fromkeys(names, _constraints(only))
+    return WorldClips(names, clips, sizes=sizes, fps=chosen.fps, detail="either", constraints=constraints)
+
+
 def _constraints(only: tuple[str, ...]) -> dict[str, Any]:
     """Words such as count=1 or motion=left,right as arguments of a world's `sample`."""
     from minisora.core.errors import MinisoraError
@@ -69,8 +72,8 @@ def _constraints(only: tuple[str, ...]) -> dict[str, Any]:
         name, equals, values = words.partition("=")
         if not (name and equals and values):
             raise MinisoraError(f"--only cannot read {words!r}: write NAME=WORD or NAME=WORD,WORD, such as count=1")
-        several = tuple(int(value) if value.isdigit() else value for value in values.split(","))
-        found[name] = several if len(several) > 1 else several[0]
+        several = [int(value) if value.isdigit() else value for value in values.split(",")]
+        found[name] = several[0] if len(several) == 1 else several
     return found
 
 

@@ -870,7 +870,6 @@ def fit(
             at.count(finite, seconds)
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
             refuse_to_go_on(at)
-
             due = at.step % save_every == 0 or position(at, recipe, minutes) >= recipe.steps
             if due and callback is not None and rank.main:
                 callback(at.step, state.average)
