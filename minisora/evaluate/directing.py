@@ -216,10 +216,10 @@ class Judged:
 
 
 def judge(sora: Sora, name: str, n: int, seeds: int = 1, tick: Callable[[], object] = lambda: None) -> Judged:
-    """Do it for `n` new cases with each of so many seeds and judge all: model, floor and baselines."""
+    """Do it for `n` new cases in each of so many runs and judge all: model, floor and baselines."""
     capability, reports, squared, shown = CAPABILITIES[name], dict[str, list[Report]](), list[Tensor](), []
     for number in range(n * seeds):
-        case = Case.draw(number // seeds, capability.motion)
+        case = Case.draw(number, capability.motion)
         made = capability.make(sora, case, number)
         clips = {"model": made.frames} | _beside(sora, case, capability)
         clips |= {who: rival(sora, case, number).frames for who, rival in capability.rivals.items()}
