@@ -291,7 +291,12 @@ def test_only_some_scenes_are_trained_on(run, tmp_path: Path) -> None:  # noqa: 
     index = json.loads((tmp_path / "new" / "clips-vae" / "index.json").read_text())
     captions = [item["caption"] for item in index["items"]]
     assert all(re.search(r"left|up|ris|climb|ascend", caption) for caption in captions), captions
-    for wrong, why in (("count", "NAME=WORD"), ("weight=1", "constraint"), ("count=99", "cannot have 99"), ("color=dog", "dog")):
+    for wrong, why in (
+        ("count", "NAME=WORD"),
+        ("weight=1", "constraint"),
+        ("count=99", "cannot have 99"),
+        ("color=dog", "dog"),
+    ):
         told = run(*words, wrong, "--out", "other")
         assert told.status == 2 and why in told.err and told.err.count("\n") == 1, told.err
 

@@ -227,7 +227,7 @@ def judge(sora: Sora, name: str, n: int, seeds: int = 1, tick: Callable[[], obje
             reports.setdefault(who, []).append(Report(capability.judge(frames, case)))
         if capability.given is not None and made.raw is not None:
             given = capability.given(case).expand(made.frames.shape[:3])
-            squared.append((made.raw[given].float() - case.real.frames[given].float()).square().mean())
+            squared.append((made.raw[given].float() - made.frames[given].float()).square().mean())
         wrong = ", ".join(reports["model"][-1].failed)
         shown += [replace(made, caption=f"{name}: " + (f"not {wrong}" if wrong else "all right"))] if number < 4 else []
         tick()

@@ -135,6 +135,8 @@ PRESETS: dict[str, Preset] = {
             text_width=64,
             text_length=128,
             padded=False,
+            places=True,
+            pooled=True,
             clean=True,
         ),
         text=TextConfig(vocabulary=512, width=64, heads=4, head_width=16, mlp=160, layers=2),
@@ -143,7 +145,7 @@ PRESETS: dict[str, Preset] = {
         sampling=Sampling(steps=20, guidance=3.0, shift=4.0),
         recipes={
             "vae": Recipe(steps=600, batch=16, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.99),
-            "dit": Recipe(steps=4000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.995),
+            "dit": Recipe(steps=4000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.995, weight_decay=0.1),
         },
     ),
     "toy": Preset(  # its checkpoint is bundled

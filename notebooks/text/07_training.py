@@ -56,7 +56,7 @@ from minisora.models.tokenizer import Tokenizer
 from minisora.tokens.known import Known, paint
 from minisora.tokens.packing import pack_text
 from minisora.train import distributed, latents
-from minisora.train.engine import Metrics, Step, check, compiled, compiler_errors, refuse_to_go_on
+from minisora.train.engine import Metrics, Step, check, compile_parts, compiler_errors, refuse_to_go_on
 from minisora.train.interrupt import heard
 from minisora.train.log import Log, Silence, read_log
 from minisora.train.shelf import Item
