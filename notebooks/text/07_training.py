@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 03 to 06.
 #
-# **Measured** · runs in 92 s on two CPU cores · needs 1.7 GiB · reads in about 69 minutes
+# **Measured** · runs in 96 s on two CPU cores · needs 1.6 GiB · reads in about 69 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains for half an hour instead of a minute
@@ -43,7 +43,7 @@ from minisora.core import machine
 from minisora.core.checkpoint import (
     load_into, load_json, load_tensors, save_json, save_tensors, sha256, sync_folder,
 )  # fmt: skip
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import MinisoraError, writing
 from minisora.core.runtime import bf16_pays, generator, keep_memory, pick_dtype, ranks
 from minisora.course.exercises import exercise
 from minisora.data.datasets import WorldClips

@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 03, 05 and 10.
 #
-# **Measured** · runs in 86 s on two CPU cores · needs 0.6 GiB · reads in about 50 minutes
+# **Measured** · runs in 96 s on two CPU cores · needs 0.6 GiB · reads in about 55 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many cases
@@ -29,7 +29,7 @@ from minisora.core.runtime import generator
 from minisora.course.exercises import exercise
 from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
 from minisora.data.datasets import rendered
-from minisora.diffusion.flow import Velocity, mix, wide
+from minisora.diffusion.flow import Callback, Velocity, mix, wide
 from minisora.diffusion.schedule import pairs
 from minisora.evaluate import directing
 from minisora.evaluate.cases import Case
