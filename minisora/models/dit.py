@@ -153,7 +153,7 @@ class DiT(nn.Module):
 
         x = self.embed(tokens.x)  # (n, width)
         if self.config.places:
-            x = x + self.embed_place(torch.view_as_real(turns).flatten(1).to(x.dtype))
+            x = x + self.embed_place(torch.view_as_real(self._places(tokens, turns)).flatten(1).to(x.dtype))
         if self.config.pooled:
             mean = torch.stack([prompt.mean(0) for prompt in text.x.split(text.lengths)])
             counts = torch.tensor(tokens.lengths, device=x.device)
@@ -171,6 +171,14 @@ class DiT(nn.Module):
         shift, scale = (self.table + time[:, None]).unbind(1)
         said = self.head(modulate(x, shift, scale, times, self.config.eps))
         return toward(said, tokens.x, t) if self.config.clean else said
+
+    def _places(self, tokens: Tokens, turns: Tensor) -> Tensor:
+        """The rotations of each token's place; a ring has no beginning, so where in it a token stands is not told."""
+        if tokens.ring is None:
+            return turns
+        pos = tokens.pos.clone()
+        pos[tokens.ring > 0, 0] = 0
+        return rotations(pos, self.config.width // self.config.heads, self.config.theta)
 
 
 def finer(dit: DiT, patch: Grid) -> DiT:

@@ -399,7 +399,7 @@ def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:
 
     x = self.embed(tokens.x)  # (n, width)
     if self.config.places:
-        x = x + self.embed_place(torch.view_as_real(turns).flatten(1).to(x.dtype))
+        x = x + self.embed_place(torch.view_as_real(self._places(tokens, turns)).flatten(1).to(x.dtype))
     if self.config.pooled:
         mean = torch.stack([prompt.mean(0) for prompt in text.x.split(text.lengths)])
         counts = torch.tensor(tokens.lengths, device=x.device)
