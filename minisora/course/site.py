@@ -91,9 +91,11 @@ def _verdict(clip: Clip, prompt: str) -> str:
     from minisora.worlds.prompt import claims, matches, scene_for
 
     asked, scene = claims(prompt), scene_for(prompt, seconds=(len(clip.frames) - 1) / clip.fps)
-    complete = sum(map(len, asked.values()))
-    if not isinstance(scene, shapes.ShapesScene) or matches(asked, claims(shapes.caption(scene))) < complete:
+    if not isinstance(scene, shapes.ShapesScene):
         return ""
+    told = [claims(shapes.caption(scene, detail)) for detail in ("short", "descriptive")]
+    if max(matches(asked, said) for said in told) < sum(map(len, asked.values())):
+        return ""  # no scene is all that was asked for
     wrong = fidelity.check(clip.frames, scene, clip.fps).failed
     return f"wrong: {', '.join(wrong)}" if wrong else "all right"
 
