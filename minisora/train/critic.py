@@ -78,9 +78,8 @@ def step_for(terms: Terms, rough: float = 0.0) -> Callable:
         frozen = {name: weight.detach() for name, weight in model.critic.named_parameters()}
         loss, metrics, pairs = reconstruct(model.vae, clips, generator, rough)
         perceptual = adversarial = contest = torch.zeros((), device=loss.device)
-        pixels = sum(x.numel() for x, _ in pairs)
         for x, y in pairs:
-            share = x.numel() / pixels
+            share = x.numel() / metrics["weight"]
             opinion, stirred = functional_call(model.critic, frozen, (y,))
             real, wanted = model.critic(x)  # `difference` cuts the features off
             perceptual = perceptual + share * difference(stirred, wanted)

@@ -6,6 +6,7 @@ import torch
 
 from minisora.core.errors import MinisoraError, check_choice
 from minisora.core.recipe import Recipe
+from minisora.data.clip import size_name
 from minisora.models.dit import DiT, DiTConfig
 from minisora.models.text import TextConfig, TextEncoder
 from minisora.models.vae import VAE, VAEConfig
@@ -67,7 +68,7 @@ class Preset:
         (frames, *sides), tall, wide = size, *cells
         if (frames - 1) % time or any(length % cell for length, cell in zip(sides, cells, strict=True)):
             raise MinisoraError(
-                f"nothing can be trained on clips of {'x'.join(map(str, size))}: take {time}k + 1 frames, heights that "
+                f"nothing can be trained on clips of {size_name(size)}: take {time}k + 1 frames, heights that "
                 f"are multiples of {tall} and widths that are multiples of {wide}"
             )
 
