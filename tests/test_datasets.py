@@ -23,6 +23,7 @@ from minisora.data.hub import HubClips, HubStream
 from minisora.data.images import encode_png
 from minisora.data.mp4 import encode_mp4
 from minisora.data.video_io import read_video, write_video
+from minisora.train.shelf import fingerprint
 from minisora.worlds import language
 
 
@@ -82,6 +83,9 @@ def test_world_clips_bring_their_truth_with_them() -> None:
         (lambda: WorldClips("shapes", detail="long"), "descriptive"),
         (lambda: WorldClips("shapes", constraints={"shapes": {"hue": "red"}}), "color"),
         (lambda: WorldClips("shapes", count=-1), "count"),
+        (lambda: WorldClips("shapes", constraints={"shapes": {"count": [1, 2]}}), "no scenes with.*count"),
+        (lambda: WorldClips("craft", constraints={"craft": {"count": "two"}}), "no scenes with|count"),
+        (lambda: WorldClips("shapes", constraints={"shapes": {"count": 99}}), "count|things"),
     ],
 )
 def test_a_wrong_world_is_told_what_is_right(mistake, told: str) -> None:
@@ -120,6 +124,23 @@ def test_a_long_video_is_cut_into_parts(tmp_path: Path) -> None:
     clips = VideoFolder(tmp_path, captions="none", seconds=1.0)
     assert [clip.shape[0] for clip in clips] == [8, 8, 8, 1]
     assert [level(clip) for clip in clips] == pytest.approx([30, 90, 150, 200], abs=3)
+
+
+def test_a_data_set_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+    """Its fingerprint is the same in another process, and other files, frames or settings make another one."""
+    names = fill(tmp_path)
+    told = fingerprint(VideoFolder(tmp_path, captions="none"))
+    assert told == fingerprint(VideoFolder(tmp_path, captions="none"))
+    assert told != fingerprint(VideoFolder(tmp_path, captions="none", short_side=32))
+    write_video(tmp_path / names[0], gray(99, frames=8))
+    assert told != fingerprint(VideoFolder(tmp_path, captions="none"))
+    assert fingerprint([gray(20), gray(40)]) == fingerprint([gray(20), gray(40)]) != fingerprint([gray(20), gray(41)])
+
+    class Nameless:
+        pass
+
+    with pytest.raises(MinisoraError, match=r"Nameless prints its address.*__repr__"):
+        fingerprint(Nameless())
 
 
 def test_a_broken_video_among_good_ones_is_left_out_with_one_line(
@@ -206,6 +227,7 @@ def test_local_parquet_gives_its_clips_by_index_and_in_a_stream(tmp_path: Path, 
             assert clip.shape == ((1 if kind == "image" else 3), 16, 16)
             assert clip.fps == (5.0 if kind == "frames" else 8.0) and f"row {number}" in clip.source
     small = HubClips(path, read=partial(read_video, short_side=8))
+    assert repr(clips) == repr(HubClips(path)) != repr(small) and "0x" not in repr(small)
     assert kind in ("frames", "image") or small[0].shape == (3, 8, 8)
 
 

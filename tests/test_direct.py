@@ -93,6 +93,10 @@ def test_two_clips_are_connected(sora: Sora, frames: int | None) -> None:
     turned = connect(sora, first, second, A, frames=frames, toward="it falls")
     assert not same(turned.frames[9:-9], made.frames[9:-9]), "both prompts are read"
     assert turned.recipe["toward"] == "it falls" and "toward" not in made.recipe
+    for count in (1, 2, 3):  # a second clip that is shorter than an ending
+        short = connect(sora, first, clip_of(count, seed=1), A, frames=frames)
+        assert short.raw is not None and len(short.frames) == len(short.raw) == 9 + inner + count
+        assert same(short.frames[9 + inner :], clip_of(count, seed=1).frames)
     for none in (0, -3):
         with pytest.raises(MinisoraError, match="1 or more"):
             connect(sora, first, second, A, frames=none)
@@ -211,6 +215,8 @@ def test_a_cut_is_a_clip_of_its_own(sora: Sora) -> None:
     made = storyboard(sora, [Panel(A, 5), Panel("it falls", 3, cut=True), Panel(A, 2)], seed=4, size="9x16x16")
     assert made.shape == (10, 16, 16)
     assert same(made.frames[5:8], sora.generate("it falls", (5, 16, 16), seed=5)[0].frames[:3])
+    alone = extend(sora, Clip(made.frames[5:8], sora.preset.fps), A, 2, seed=6)
+    assert same(made.frames[8:], alone.frames[3:]), "what comes after a cut does not look back across it"
     uncut = storyboard(sora, [Panel(A, 5), Panel("it falls", 3)], seed=4, size="9x16x16")
     assert not same(made.frames[5:8], uncut.frames[5:])
 

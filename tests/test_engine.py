@@ -430,15 +430,27 @@ def test_a_step_without_a_finite_gradient_changes_nothing(tmp_path: Path) -> Non
         }  # fmt: skip
 
     train(tmp_path / "out", batch=poisoned(5, math.nan), save_every=1, callback=look)
-    assert seen[6] != {} and all(
-        torch.equal(tensor, seen[7][name][key])  # callback n + 1 sees the checkpoint of n steps
+    assert seen[5] != {} and all(
+        torch.equal(tensor, seen[6][name][key])  # step 5, the sixth, is the poisoned one
         for name in state.FILES
-        for key, tensor in seen[6][name].items()
+        for key, tensor in seen[5][name].items()
     )
-    assert any(not torch.equal(tensor, seen[8][state.FILES[0]][key]) for key, tensor in seen[7][state.FILES[0]].items())
+    assert any(not torch.equal(tensor, seen[7][state.FILES[0]][key]) for key, tensor in seen[6][state.FILES[0]].items())
     line = read_log(tmp_path / "out")[5]
     assert line["loss"] is None and line["norm"] is None
     assert json.loads((tmp_path / "out" / "run.json").read_text())["skipped"] == 1
+
+
+def test_what_a_callback_breaks_is_on_disk_already(tmp_path: Path) -> None:
+    """A sheet of samples may need more memory than there is: the steps before it must not be lost with it."""
+
+    def breaks(steps: int, average: nn.Module) -> None:
+        raise torch.OutOfMemoryError("samples do not fit")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tmp_path / "out", save_every=5, callback=breaks)
+    assert [path.name for path in state.saved(tmp_path / "out")] == ["step-000005"]
+    assert equal(train(tmp_path / "out", save_every=5, resume=True)[1], train(tmp_path / "unbroken")[1])
 
 
 def test_a_run_that_is_lost_stops_in_one_line(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def rounded(result):
 
 def test_the_command_leaves_numbers_and_a_sheet(run: Run, tmp_path: Path) -> None:  # noqa: F811
     Sora.new("tiny", Tokenizer(), device="cpu").save(tmp_path / "model")
+    told = run("evaluate", "reconstruction", "--preset", "model", "--n", "2", "--out", "a/b.png")
+    assert told.status == 2 and ".json" in told.err and not (tmp_path / "a").exists()
     told = run("evaluate", "reconstruction", "--preset", "model", "--n", "2", "--size", "5x16x16", "--out", "a/b.json")
     assert told.status == 0, told.err
     assert "mean of worlds" in told.out

@@ -14,7 +14,7 @@ def test_the_automatic_device_is_the_fastest_there_is():
     assert pick_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "tpu", "cpu:x", "cpu:1", ""])
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "cpu:x", "cpu:1", "auto:0", ""])
 def test_a_device_that_is_not_here_is_refused(name: str):
     with pytest.raises(MinisoraError):
         pick_device(name)

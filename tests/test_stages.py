@@ -296,6 +296,8 @@ def test_only_some_scenes_are_trained_on(run, tmp_path: Path) -> None:  # noqa: 
         ("weight=1", "constraint"),
         ("count=99", "cannot have 99"),
         ("color=dog", "dog"),
+        ("count=1,2", "no scenes with"),
+        ("held_out=false", "never trained on"),
     ):
         told = run(*words, wrong, "--out", "other")
         assert told.status == 2 and why in told.err and told.err.count("\n") == 1, told.err

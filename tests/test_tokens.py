@@ -222,6 +222,20 @@ def test_a_batch_is_nearly_full(budget: int) -> None:
     assert sum(lengths) / (naive * budget) < full
 
 
+@settings(max_examples=100)
+@given(st.lists(st.integers(1, 20), max_size=60), st.integers(20, 70))
+def test_who_sees_only_one_clip_takes_them_as_they_come(lengths: list[int], budget: int) -> None:
+    batches: list[list[int]] = [[]] if lengths else []
+    left = budget
+    for index, length in enumerate(lengths):
+        if length > left:
+            batches.append([])
+            left = budget
+        batches[-1].append(index)
+        left -= length
+    assert [sorted(batch) for batch in fill(lengths, budget, window=1)] == batches
+
+
 def test_a_long_clip_among_endless_short_ones_does_not_starve() -> None:
     lengths = (100 if index == 5 else 7 for index in count())
     batches = list(islice(fill(lengths, 100, window=8), 6))
@@ -240,8 +254,8 @@ def test_the_stream_is_read_no_further_than_the_window() -> None:
     assert not read, "nothing is read before it is asked for"
     given_out = 0
     for batch in islice(batches, 50):
-        assert len(read) <= given_out + 16
         given_out += len(batch)
+        assert len(read) <= given_out + 16
     assert given_out > 50
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
+from minisora.data.clip import Clip
 from minisora.data.datasets import WorldClips
 from minisora.models.components import Components
 from minisora.models.vae import VAE, VAEConfig
@@ -404,6 +405,20 @@ def test_no_other_projection_loses_less_than_measured_components() -> None:
     whole = Components(48, (4, 4, 4))  # as many as frame 0 has numbers in a box
     measure_components(whole, clips)
     torch.testing.assert_close(whole.decode(whole.encode(x[:, :, :1], False), False), x[:, :, :1], atol=1e-4, rtol=0)
+
+
+def test_components_of_images_alone_are_those_of_frame_0() -> None:
+    clips = [WorldClips("shapes", 6, sizes=["5x16x24"])[index] for index in range(6)]
+    images = [Clip(clip.frames[:1]) for clip in clips]
+    of_images, of_clips = Components(6, (4, 4, 4)), Components(6, (4, 4, 4))
+    later = of_images.later_basis.clone()
+    measure_components(of_images, images)
+    measure_components(of_clips, clips)
+    x = torch.cat([image.pixels() for image in images])
+    torch.testing.assert_close(of_images.first_mean, of_clips.first_mean)
+    plane, other = (basis @ basis.T for basis in (of_images.first_basis, of_clips.first_basis))
+    torch.testing.assert_close(plane, other, atol=1e-4, rtol=0)  # the same space, turned otherwise
+    assert torch.equal(of_images.later_basis, later) and of_images.encode(x, False).isfinite().all()
 
 
 def test_a_still_clip_is_one_latent_again_and_again() -> None:

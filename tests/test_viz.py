@@ -13,9 +13,10 @@ from PIL import Image
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip
 from minisora.data.mp4 import decode_mp4
+from minisora.data.video_io import read_video
 from minisora.viz.curves import smooth, write_curves
 from minisora.viz.player import describe, show
-from minisora.viz.sheets import GAP, pick_frames, png, sheet, strip, write_sheet
+from minisora.viz.sheets import GAP, pick_frames, png, sheet, shrunk, strip, write_sheet
 from minisora.viz.style import PALETTE, style, use_style
 from minisora.worlds import shapes
 
@@ -40,6 +41,17 @@ def test_sheets_take_clips_of_all_sizes_and_come_back_from_png(tmp_path):
     assert write_sheet(tmp_path / "a" / "sheet.png", clips).stat().st_size > 1000
     with pytest.raises(MinisoraError):
         sheet([])
+
+
+def test_a_sheet_that_is_larger_than_any_clip_is_shrunk(tmp_path):
+    page = torch.full((9000, 40, 3), 10, dtype=torch.uint8)
+    page[:, 20:] = 50
+    small = shrunk(page, 8192)
+    assert small.shape == (4500, 20, 3) and set(small[..., 0].unique().tolist()) == {10, 50}
+    assert shrunk(page[:8192], 8192).shape == (8192, 40, 3)
+    many = [clip(seed, (2, 96, 32)) for seed in range(90)]
+    read = read_video(write_sheet(tmp_path / "many.png", many))
+    assert max(read.shape) <= 8192
 
 
 def test_a_player_carries_the_video_itself():

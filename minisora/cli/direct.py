@@ -27,7 +27,7 @@ class How:
     guidance: float | None = None
     """How far to go beyond what the prompt says."""
     out: Path = Path("out/directed.mp4")
-    """Video file: .mp4, .gif or .png; a sheet goes beside it."""
+    """Video file: .mp4 or .gif, or a new folder for PNGs; a sheet goes beside it."""
 
     def sora(self) -> Any:
         from minisora.data.video_io import check_ending

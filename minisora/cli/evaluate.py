@@ -68,6 +68,8 @@ def reconstruction(
     from minisora.viz.sheets import write_sheet
     from minisora.worlds import WORLDS
 
+    if n < 1 or out.suffix != ".json":
+        raise MinisoraError(f"{n} clips of each world to {out}: take 1 or more, and a .json file")
     sora = Sora.from_pretrained(preset, device=device, dtype="fp32")
     shape, names = parse_size(size or sora.preset.size), worlds or WORLDS
     with tqdm(total=n * len(names), unit="clip", disable=None) as bar:

@@ -14,10 +14,9 @@ def train(
     out: Annotated[Path, arg(help="Where checkpoints, logs and prepared clips go.")] = Path("out/train"),
     steps: Annotated[int | None, arg(help="Steps, if not as many as the preset says.")] = None,
     batch: Annotated[int | None, arg(help="Clips in a step, if not as many as the preset says.")] = None,
+    accumulate: Annotated[int | None, arg(help="Passes that make a step, if a batch is too much for one.")] = None,
     worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn, one more often if named twice.")] = (),
-    only: Annotated[
-        tuple[str, ...], arg(help="Only such scenes: count=1 style=flat motion=left,right, as the worlds allow.")
-    ] = (),
+    only: Annotated[tuple[str, ...], arg(help="Only such scenes: count=1 style=flat motion=left,right.")] = (),
     clips: Annotated[int, arg(help="Clips to render once and train on.")] = 6000,
     sizes: Annotated[tuple[str, ...], arg(help="frames x height x width, several if you like.")] = (),
     side: Annotated[int | None, arg(help="Train the VAE on random squares of this side.")] = None,
@@ -40,7 +39,7 @@ def train(
 
     chosen = preset(name)
     check_choice("stage", stage, ("vae", "dit"))
-    changed = {"steps": steps, "batch": batch}
+    changed = {"steps": steps, "batch": batch, "accumulate": accumulate}
     recipe = replace(chosen.recipes[stage], **{key: value for key, value in changed.items() if value is not None})
     data = _clips(chosen, worlds, only, clips, sizes)
     for frames, height, width in data.sizes:  # and the squares that the VAE is trained on, before anything is rendered
@@ -72,6 +71,8 @@ def _constraints(only: tuple[str, ...]) -> dict[str, Any]:
         name, equals, values = words.partition("=")
         if not (name and equals and values):
             raise MinisoraError(f"--only cannot read {words!r}: write NAME=WORD or NAME=WORD,WORD, such as count=1")
+        if name == "held_out":
+            raise MinisoraError("--only cannot ask for held_out: those scenes are for measuring, and never trained on")
         several = [int(value) if value.isdigit() else value for value in values.split(",")]
         found[name] = several[0] if len(several) == 1 else several
     return found

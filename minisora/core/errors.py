@@ -4,6 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LARGEST_SIDE = 8192
+"""Of a frame, in pixels."""
+
 
 class MinisoraError(Exception):
     """One line: what was wrong, what is allowed, what to do."""
@@ -19,9 +22,10 @@ def check_choice(what: str, value: str, allowed: Iterable[str]) -> str:
 
 def check_size(frames: int, height: int, width: int, fps: float = 8.0) -> None:
     """Refuse a clip size that no clip can have."""
-    if not (1 <= frames <= 100_000 and 1 <= height <= 8192 and 1 <= width <= 8192):
+    if not (1 <= frames <= 100_000 and 1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
         raise MinisoraError(
-            f"no clip has size {frames}x{height}x{width}: frames go from 1 to 100000, height and width from 1 to 8192"
+            f"no clip has size {frames}x{height}x{width}: frames go from 1 to 100000, height and width from 1 to "
+            f"{LARGEST_SIDE}"
         )
     if not 0 < fps <= 1000:
         raise MinisoraError(f"no clip runs at {fps} frames a second: fps goes from above 0 to 1000")

@@ -12,15 +12,16 @@ from minisora.core.errors import MinisoraError, check_choice
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto' is CUDA where there is one, for each rank its own, and else the CPU. 'cpu', 'cuda', 'cuda:1' as asked.
+    """'auto' is CUDA where there is one, and else the CPU; 'cuda' is each rank's own. 'cpu' and 'cuda:1' as asked.
 
     Apple's GPUs are left out: they know no float64, which positions and times need.
     """
     if name == "auto":
-        own = f"cuda:{ranks().local}" if ranks().world > 1 else "cuda"
-        name = own if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and ranks().world > 1:
+        name = f"cuda:{ranks().local}"
     kind, _, index = name.partition(":")
-    check_choice("device", kind, ("auto", "cpu", "cuda"))
+    check_choice("device", name if kind == "auto" else kind, ("auto", "cpu", "cuda"))
     available = {"cpu": 1, "cuda": torch.cuda.device_count()}[kind]
     if (index and not index.isdigit()) or int(index or 0) >= available:
         raise MinisoraError(f"device {name} is not here: {available} of kind {kind} found; use --device auto")

@@ -51,14 +51,18 @@ class WorldClips:
             raise MinisoraError(f"toy worlds need a world, a size, a count from 0 to {SEEDS} and a seed from 0 up")
         check_choice("caption detail", self.detail, DETAILS)
         check_size(*sizes[0], self.fps)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "sizes", sizes)
         for name in (*names, *self.constraints):
             allowed = [
                 word for word in inspect.signature(world(name).sample).parameters if word not in ("seed", "seconds")
             ]
             for constraint in self.constraints.get(name, ()):
                 check_choice(f"constraint of {name}", constraint, allowed)
-        object.__setattr__(self, "names", names)
-        object.__setattr__(self, "sizes", sizes)
+            try:  # before anybody waits for clips
+                self._scene(name, self.seed * SEEDS)
+            except (TypeError, ValueError) as error:
+                raise MinisoraError(f"{name} has no scenes with {self.constraints[name]}: {error}") from None
 
     def __len__(self) -> int:
         return self.count
@@ -72,9 +76,12 @@ class WorldClips:
         rng = dice(name, seed, "clip")
         size = parse_size(rng.choice(self.sizes))
         detail = rng.choice(DETAILS[:2]) if self.detail == "either" else self.detail
+        return rendered(self._scene(name, seed), size, self.fps, detail)
+
+    def _scene(self, name: str, seed: int) -> Scene:
         longest = max(parse_size(choice)[0] for choice in self.sizes)
         seconds = max(1.0, (longest - 1) / self.fps) if self.seconds is None else self.seconds
-        return rendered(world(name).sample(seed, seconds, **self.constraints.get(name, {})), size, self.fps, detail)
+        return world(name).sample(seed, seconds, **self.constraints.get(name, {}))
 
 
 def rendered(scene: Scene, size: Size, fps: float = 8.0, detail: str = "short") -> Clip:

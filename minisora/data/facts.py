@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import LARGEST_SIDE, MinisoraError
 from minisora.data.clip import Clip
 
 LONGEST = 1 << 20  # characters
@@ -39,7 +39,7 @@ class Limits:
     """What one clip may take before it is refused, so that a mistaken or hostile file cannot fill the memory."""
 
     frames: int = 20_000
-    side: int = 8192
+    side: int = LARGEST_SIDE
     pixels: int = 1 << 25  # of one frame as it is stored; a decoder keeps up to seventeen of them
     bytes: int = 1 << 30  # of all frames as they are read
 

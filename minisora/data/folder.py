@@ -1,6 +1,7 @@
 """A folder of videos and images with their captions: in a table (CSV or JSON lines), or each in a .txt beside it."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -45,6 +46,13 @@ class VideoFolder:
         self.files = self._captioned(captions, caption_column)
         self.parts = list(self._parts())  # (which file, where it starts)
         self._warned: set[int] = set()
+
+    def __repr__(self) -> str:
+        """With the size and the age of every file, so that other files print as another data set."""
+        files = [(str(path), (at := path.stat()).st_size, at.st_mtime_ns, caption) for path, caption in self.files]
+        how = (self.seconds, self.short_side, self.license, self.broken, self.limits)
+        digest = hashlib.sha256(repr((files, how)).encode()).hexdigest()[:16]
+        return f"VideoFolder({str(self.folder)!r}, {len(self)} clips, {digest})"
 
     def __len__(self) -> int:
         return len(self.parts)

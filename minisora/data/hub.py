@@ -57,6 +57,11 @@ class HubClips:
         self.table = self.rows.undecoded(table)
         self._warned: set[int] = set()
 
+    def __repr__(self) -> str:
+        """With the table's own fingerprint, which follows from its files, so that other rows print as another set."""
+        read = re.sub(r" at 0x\w+", "", repr(self.rows.read))
+        return f"HubClips({self.rows.name!r}, {len(self)} rows, {self.table._fingerprint}, {read})"
+
     def __len__(self) -> int:
         return len(self.table)
 

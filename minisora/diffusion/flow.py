@@ -58,7 +58,7 @@ def loss(v: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
 def sample_times(n: int, generator: torch.Generator, shift: float = 1.0, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Times to train at, one per clip, (n,): logit-normal (Esser et al. 2024), then shifted like the schedule.
 
-    The middle of the path is the hardest to learn. Near t = 0 and t = 1 the best answer is nearly x itself.
+    The middle of the path is the hardest to learn: near t = 0 and t = 1 the best answer is nearly -x_t or x_t itself.
     """
     if not std > 0:
         raise MinisoraError(f"times cannot be spread by std {std}: it has to be above 0")

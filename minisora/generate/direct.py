@@ -85,13 +85,14 @@ def connect(
         raise MinisoraError(f"two clips cannot be connected by {wanted} frames: take 1 or more")
     length = whole(len(last) + wanted + min(ENDING, len(second.frames)), stride)
     head = second.frames[: length - len(last) - wanted]
-    known = Known(prefix=sora.encode(_part(first, last)), frames=_singles(sora, head, length))
-    given = [*range(len(last)), *places(len(head), length)]
+    end = len(last) + wanted + len(head)  # a short second clip ends before the last whole latent does
+    known = Known(prefix=sora.encode(_part(first, last)), frames=_singles(sora, head, end))
+    given = [*range(len(last)), *places(len(head), end)]
     options |= {} if toward is None else {"toward": [toward]}
-    middle = _made(sora, _part(first, filled(last, head, length)), prompt, length, known, given, options)
+    middle = _made(sora, _part(first, filled(last, head, end)), prompt, length, known, given, options)
     assert middle.raw is not None
     before, after = first.frames[: len(first.frames) - len(last)], second.frames[len(head) :]
-    joined, raw = (torch.cat([before, some, after]) for some in (middle.frames, middle.raw))
+    joined, raw = (torch.cat([before, some[:end], after]) for some in (middle.frames, middle.raw))
     recipe = dict(middle.recipe) | {"directed": "connect", "size": size_name((len(joined), *first.shape[1:]))}
     return Directed(joined, first.fps, prompt, middle.source, recipe=recipe, raw=raw)
 
@@ -187,12 +188,16 @@ def storyboard(sora: Sora, panels: Sequence[Panel], **options: Any) -> Directed:
     seed, plane = options.pop("seed", 0), parse_size(options.pop("size", None) or sora.preset.size)[1:]
     clip: Directed | None = None
     raw: list[Tensor] = []
+    begun = 0  # where the shot begins: nothing looks back across a cut
     for number, panel in enumerate(panels):
         if clip is not None and not panel.cut:
-            fresh = extend(sora, clip, panel.prompt, panel.frames, seed=seed + number, **options)
+            shot = _part(clip, clip.frames[begun:])
+            fresh = extend(sora, shot, panel.prompt, panel.frames, seed=seed + number, **options)
             assert fresh.raw is not None
-            raw, clip = [*raw, fresh.raw[len(clip.frames) :]], fresh
+            raw.append(fresh.raw[len(shot.frames) :])
+            clip = replace(fresh, frames=torch.cat([clip.frames[:begun], fresh.frames]))
             continue
+        begun = 0 if clip is None else len(clip.frames)
         size = (whole(panel.frames, sora.vae.config.compression[0]), *plane)
         (take,) = sora.generate(panel.prompt, size, seed=seed + number, **options)
         raw.append(take.frames[: panel.frames])

@@ -246,12 +246,14 @@ class Sora:
 
     @torch.no_grad()
     def encode(self, clip: Clip) -> Tensor:
-        """The latents (c, t, h, w) of a clip; its last row and column are repeated up to whole tokens."""
+        """The latents (c, t, h, w) of a clip, a few frames at a time; its last row and column fill up whole tokens."""
         _, height, width = clip.shape
         _, _, h, w = self.latent_shape(clip.shape)
         side = self.vae.config.compression[1]
         borders = (0, w * side - width, 0, h * side - height, 0, 0)
-        return self.vae.encode(F.pad(clip.pixels().to(self.device), borders, mode="replicate"))[0]
+        x, time = F.pad(clip.pixels().to(self.device), borders, mode="replicate"), self.vae.config.compression[0]
+        later = x[:, :, 1:].split(time, 2) if len(clip.frames) > 1 else ()
+        return torch.cat([*self.vae.encode_chunks([x[:, :, :1], *later])], 2)[0]
 
     @torch.no_grad()
     def decode(self, z: Tensor, size: Size | None = None, fps: float | None = None) -> Clip:

@@ -147,6 +147,7 @@ class DiT(nn.Module):
 
     def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:
         """t is () or (n,); the result is (n, d) like tokens.x."""
+        t = t.to(tokens.x.device)
         times = Times.of(t, len(tokens.x))
         turns = rotations(tokens.pos, self.config.width // self.config.heads, self.config.theta, tokens.ring)
         batch = Batch(tokens.lengths, text.lengths, text.bias)

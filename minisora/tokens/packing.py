@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -111,20 +112,20 @@ def fill(lengths: Iterable[int], budget: int, window: int = 64) -> Iterator[list
         raise MinisoraError(f"the window is {window} clips: it has to be at least 1")
     waiting: list[tuple[int, int]] = []  # (index, length), oldest first
     stream = enumerate(lengths)
+    taken, left = [], budget
     while True:
-        for index, length in stream:
+        for index, length in islice(stream, window - len(waiting)):
             if not 0 < length <= budget:
                 raise MinisoraError(f"clip {index} has {length} tokens, and the budget of a batch is {budget}")
             waiting.append((index, length))
-            if len(waiting) == window:
-                break
-        if not waiting:
-            return
-        taken, left = [], budget
-        while fitting := [clip for clip in waiting if clip[1] <= left]:
+        if fitting := [clip for clip in waiting if clip[1] <= left]:
             clip = max(fitting, key=lambda clip: clip[1]) if taken else fitting[0]
             waiting.remove(clip)
             taken.append(clip)
             left -= clip[1]
-        # equal lengths side by side: attention takes each run of them in one call
-        yield [index for index, _ in sorted(taken, key=lambda clip: (clip[1], clip[0]))]
+        elif taken:
+            # equal lengths side by side: attention takes each run of them in one call
+            yield [index for index, _ in sorted(taken, key=lambda clip: (clip[1], clip[0]))]
+            taken, left = [], budget
+        else:
+            return

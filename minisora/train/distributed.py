@@ -1,9 +1,10 @@
 """Training on several processes: torchrun starts them, each takes its turns of every batch, and the gradients add up.
 
-    torchrun --nproc-per-node 2 -m minisora train toy --stage dit
+    torchrun --standalone --nproc-per-node 2 --no-python minisora train toy --stage dit
 
 A turn's noise follows from its number and not from who takes it, so two ranks make the weights that one process with
-`accumulate` 2 makes, bit for bit. It also pays on one CPU: two processes waited for each other less than two threads.
+`--accumulate 2` makes, on CPUs bit for bit, and can be resumed as such. It also pays on one CPU: two processes waited
+for each other less than two threads.
 """
 
 import atexit

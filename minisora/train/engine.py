@@ -49,7 +49,7 @@ def fit(
 ) -> nn.Module:  # fmt: skip
     """Train `model` in place. Returns the average of its weights over the steps, as saved in out/model.safetensors.
 
-    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` comes with every checkpoint.
+    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` follows every checkpoint.
     `note` is what else has to stay as it is for a run to be resumed: the model's config, the name of the data.
     """
     keep_memory()
@@ -73,11 +73,11 @@ def fit(
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
             refuse_to_go_on(at)
             due = at.step % save_every == 0 or position(at, recipe, minutes) >= recipe.steps
-            if due and callback is not None and rank.main:
-                callback(at.step, state.average)
             if (due or stopping) and rank.main:
                 log.keep()
                 save(out, state, terms)
+            if due and callback is not None and rank.main:
+                callback(at.step, state.average)
             if stopping:
                 distributed.leave()
     if rank.main:
@@ -181,7 +181,10 @@ def refuse_to_go_on(at: Counters) -> None:
 def compile_parts(model: nn.Module) -> None:
     """Compile each part where it is: a step calls the parts of a model, whose names and weights stay as they are."""
     for part in model.children():
-        part.compile()
+        if type(part).forward is nn.Module.forward:  # never called itself, as a VAE, whose parts are
+            compile_parts(part)
+        else:
+            part.compile()
 
 
 @contextmanager

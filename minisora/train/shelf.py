@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from minisora.core.checkpoint import load_json, save_json
 from minisora.core.errors import MinisoraError, writing
+from minisora.data.clip import Clip
 
 Item = dict[str, Any]
 """Tensors, and whatever JSON can hold but objects, by name."""
@@ -89,12 +90,25 @@ def _put(file: BinaryIO, value: object) -> object:
 
 
 def fingerprint(*parts: object) -> str:
-    """A short hash of what something is made from: data sets and configs by what they print, files by their bytes."""
+    """A short hash of what something is made from."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.read_bytes() if isinstance(part, Path) else repr(part).encode())
+        digest.update(_identity(part))
         digest.update(b"\0")
     return digest.hexdigest()[:16]
+
+
+def _identity(part: object) -> bytes:
+    """Files are told by their bytes, clips by their frames, data sets and configs by what they print."""
+    if isinstance(part, Path):
+        return part.read_bytes()
+    if isinstance(part, list):
+        return b"\0".join(map(_identity, part))
+    if isinstance(part, Clip):
+        return repr(part).encode() + part.frames.contiguous().numpy().tobytes()
+    if type(part).__repr__ is object.__repr__:
+        raise MinisoraError(f"{type(part).__name__} prints its address and not what is in it: give it a __repr__")
+    return repr(part).encode()
 
 
 def fingerprint_of_weights(model: torch.nn.Module) -> str:

@@ -85,7 +85,7 @@ def train_dit(
 
     All three go on from what is `begun`: a VAE in `out` takes the place of its VAE, new words join its vocabulary, and
     a transformer of coarser tokens is cut to those of the preset.
-    `callback(steps, vae, learner, tokenizer)` comes with every checkpoint.
+    `callback(steps, vae, learner, tokenizer)` comes after every checkpoint.
     """
     recipe = recipe or preset.recipes["dit"]
     seed_everything(recipe.seed)

@@ -87,6 +87,8 @@ def measure_components(components: Components, clips: Sequence[Clip]) -> None:
         for clip in clips:
             boxes = components.fold(clip.pixels().to(device), started=False)[number].flatten(0, -2)
             total, squares, count = total + boxes.sum(0), squares + boxes.T @ boxes, count + len(boxes)
+        if not count:  # images alone have no later frames, whose basis stays as it began
+            continue
         mean.copy_(total / count)
         covariances.append((squares / count - mean.outer(mean)).double())
         _, directions = torch.linalg.eigh(covariances[-1])  # by rising variance

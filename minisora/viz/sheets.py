@@ -11,7 +11,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from minisora.core.errors import MinisoraError
+from minisora.core.errors import LARGEST_SIDE, MinisoraError
 from minisora.data.clip import Clip
 from minisora.data.video_io import write_video
 from minisora.generate.credits import Take
@@ -72,5 +72,14 @@ def png(image: Tensor) -> bytes:
 def write_sheet(path: str | Path, clips: Sequence[Clip], count: int = 6, height: int = 96) -> Path:
     """Write the sheet of some clips as a PNG file; it carries the recipes of those that have one."""
     recipes = [dict(clip.recipe) for clip in clips if isinstance(clip, Take)]
-    page = Clip(sheet(clips, count, height)[None])
+    page = Clip(shrunk(sheet(clips, count, height), LARGEST_SIDE)[None])
     return write_video(path, page, {"recipes": recipes} if recipes else None)
+
+
+def shrunk(image: Tensor, most: int) -> Tensor:
+    """A picture (h, w, 3) by the whole factor that makes no side longer than `most`."""
+    factor = -(-max(image.shape[:2]) // most)
+    if factor == 1:
+        return image
+    rows = rearrange(image, "h w c -> 1 c h w").float()
+    return rearrange(F.avg_pool2d(rows, factor, ceil_mode=True), "1 c h w -> h w c").round().byte()

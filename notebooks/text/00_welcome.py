@@ -18,8 +18,9 @@ show(sora.generate("a large red circle moves to the right on a white background"
 
 # %% [markdown]
 # That was a sentence turned into a video, by a model that lies in this folder in 20 megabytes and began as random numbers.
-# It is tiny, and it makes mistakes, which we will count. But it is the whole thing: what OpenAI's *Sora* is made of, no part
-# left out, each in a file that can be read over a cup of tea.
+# It is tiny, and it makes mistakes, which we will count. But it is the whole thing: what OpenAI's *Sora* is made of, each part
+# in a file that can be read over a cup of tea. (Only the model that wrote captions for it has no part here: toy worlds describe
+# themselves.)
 #
 # By the end of this course you will have written those files.
 
@@ -82,8 +83,9 @@ picture(figure, "Five frames of a generated clip: a glowing yellow triangle that
 # 3. **A diffusion transformer.** One network looks at all boxes, noisy ones, and says which way leads out of the noise.
 # 4. **Better words.** The captions of the training videos were written anew, in detail, by another model.
 #
-# And one claim: that such a model, made large enough, becomes a *simulator of the world*. This course builds all four, and
-# measures the claim, in toy worlds where the truth is known.
+# And one claim: that such a model, made large enough, becomes a *simulator of the world*. This course builds the first three. The
+# fourth needs no model here, since a toy world can describe itself in as much detail as one likes. And it measures, in worlds
+# where the truth is known.
 
 # %% tags=["draft"]
 def road(boxes: list[tuple[str, str, int]], wide: float = 1.9) -> plt.Figure:
@@ -124,13 +126,24 @@ seconds = time.perf_counter() - begin
 print(f"{len(seen)} steps, {seconds:.1f} seconds, {made.size}")
 
 # %%
+stops = [(t, clips()[0]) for step, t, clips in seen if step in (0, 4, 9, 14, 19)]
+figure, axes = plt.subplots(len(stops), 1, figsize=(7, 7.5))
+for ax, (t, clip) in zip(axes, stops, strict=True):
+    ax.imshow(strip(clip, count=5))
+    ax.set(xticks=[], yticks=[], title=f"t = {t:.2f}")
+    ax.grid(False)
+picture(figure, "What the model has in mind at five of its twenty steps: frames that are vague at first and become a heart.")
+
+# %%
 show(made)
 
 # %% [markdown]
 # ## The same classes, at every size
 #
-# Nothing in the code knows how large the model is. A preset is a handful of numbers; the smallest is trained in the
-# notebooks while you wait, and the larger ones read the weights that others have published.
+# Nothing in the code knows how large the model is. A preset is a handful of numbers. The smallest is trained in the notebooks while
+# you wait, `small` is for one GPU, the three called Wan can read weights that others have published (tried on random ones so far), and
+# `sora-1080p` is our guess: nobody outside knows Sora's size. Parameters are those of VAE, transformer and text encoder together; the
+# names of the Wan models count the transformer alone.
 
 # %%
 print(f"{'preset':18s} {'a clip':>14s} {'tokens':>9s} {'parameters':>15s}")
@@ -155,7 +168,7 @@ for name, preset in PRESETS.items():
 # | 11 | How can one model animate, extend, loop, connect, fill and edit? | directing |
 #
 # Each notebook is meant to be worked through: run a cell, look, change something, run it again. It builds its piece of the
-# package word for word, so what you have read is what runs. Every one shows how the obvious way fails, and ends with
+# package word for word, so what you have read is what runs. (08 and 09 are not written yet.) Every one shows how the obvious way fails, and ends with
 # exercises whose checks stand in the open. `minisora course status` says how far you have come.
 #
 # Three to warm up follow.

@@ -59,7 +59,7 @@ picture(figure, "One frame of each of six toy worlds: shapes, physics, occlusion
 #
 # $$\texttt{frames}[\,t,\; y,\; x,\; c\,] \in \{0, \dots, 255\}, \qquad \text{shape } (t, h, w, 3), \quad \text{dtype uint8}$$
 #
-# Ten lines make a first one: an orange square that walks two pixels to the right with every frame.
+# Six lines make a first one: an orange square that walks two pixels to the right with every frame.
 
 # %%
 frames = torch.zeros(16, 48, 64, 3, dtype=torch.uint8)
@@ -303,10 +303,10 @@ for name, error in errors.items():
     ax.plot(truth, error, label=f"{name}: at most {max(map(abs, error)):.3f} pixels")
 ax.set(xlabel="true x, in pixels", ylabel="x read back − true x", title="What painting does to the truth", ylim=(-0.12, 0.2))
 ax.legend(loc="upper right", ncols=2)
-picture(figure, "Error of the position read back: hard edges jump by tenths of a pixel, soft edges stay at nearly zero.")
+picture(figure, "Error of the position read back: hard edges jump by up to a tenth of a pixel, soft edges stay at nearly zero.")
 
 # %% [markdown]
-# Hard edges shake by a good part of a pixel: a checker of physics would see accelerations that are not there, and a
+# Hard edges shake by up to a tenth of a pixel, ten times as much as soft ones: a checker of physics would see accelerations that are not there, and a
 # model would be asked to learn the shaking. With soft edges, what is painted is where it is said to be.
 
 # %% [markdown]
@@ -388,7 +388,7 @@ explore(
 
 # %% [markdown]
 # Any size and any shape of frame: a scene is composed anew for a wide one, so that nothing is cut off. Why that matters
-# is the story of notebook 09.
+# is the story of notebook 02.
 
 # %%
 shapes = world("shapes")
@@ -397,8 +397,8 @@ sizes = ((17, 96, 96), (17, 96, 170), (17, 150, 84))
 show([Clip(shapes.render(scene, *size), caption=shapes.caption(scene)) for size in sizes], width=200)
 
 # %% [markdown]
-# Two captions come with every scene, one as people write them, and one that leaves nothing out. Notebook 08 shows why
-# Sora was trained on the second kind.
+# Two captions come with every scene, one as people write them, and one that leaves nothing out. Sora was trained on the second
+# kind, written by a captioning model.
 
 # %%
 for detail in ("short", "descriptive"):

@@ -17,6 +17,7 @@ PROFILE = "fast"  # "full" is for a GPU; this notebook needs none
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
@@ -396,23 +397,23 @@ def fill(lengths: Iterable[int], budget: int, window: int = 64) -> Iterator[list
         raise MinisoraError(f"the window is {window} clips: it has to be at least 1")
     waiting: list[tuple[int, int]] = []  # (index, length), oldest first
     stream = enumerate(lengths)
+    taken, left = [], budget
     while True:
-        for index, length in stream:
+        for index, length in islice(stream, window - len(waiting)):
             if not 0 < length <= budget:
                 raise MinisoraError(f"clip {index} has {length} tokens, and the budget of a batch is {budget}")
             waiting.append((index, length))
-            if len(waiting) == window:
-                break
-        if not waiting:
-            return
-        taken, left = [], budget
-        while fitting := [clip for clip in waiting if clip[1] <= left]:
+        if fitting := [clip for clip in waiting if clip[1] <= left]:
             clip = max(fitting, key=lambda clip: clip[1]) if taken else fitting[0]
             waiting.remove(clip)
             taken.append(clip)
             left -= clip[1]
-        # equal lengths side by side: attention takes each run of them in one call
-        yield [index for index, _ in sorted(taken, key=lambda clip: (clip[1], clip[0]))]
+        elif taken:
+            # equal lengths side by side: attention takes each run of them in one call
+            yield [index for index, _ in sorted(taken, key=lambda clip: (clip[1], clip[0]))]
+            taken, left = [], budget
+        else:
+            return
 
 
 # %%
@@ -464,7 +465,8 @@ explore(
 #
 # The video VAE of notebook 03 makes latents of 1 + (frames − 1) / 4 in time, height / 8 and width / 8, and the transformer
 # cuts those into patches of (1, 2, 2). How many tokens does a clip have? (Frames are always 1, 5, 9, …; a side that is
-# not a multiple of 16 is rounded up.)
+# not a multiple of 16 is rounded up. The full-size models cut so, too; the bundled toy takes single latents, four times as many
+# tokens, as notebook 00's table shows, and notebook 05 says why.)
 #
 # <details><summary>Hint</summary>
 #
@@ -572,7 +574,7 @@ def keep(tokens: Tokens, which: Sequence[int]) -> Tokens:
 #    And a clip of another frame rate or size could stand on the same axes.</details>
 # 3. *A model was trained on packed batches of clips of at most 17 frames. Can it read 33?*
 #    <details><summary>Answer</summary>Yes, nothing has a fixed size. Whether it does so well is another question: it has
-#    never seen places beyond the fifth latent in time. Notebooks 09 and 11 measure it.</details>
+#    never seen places beyond the fifth latent in time. Try it: `sora.generate(prompt, "33x64x64")`.</details>
 #
 # ## Where next
 #

@@ -47,7 +47,7 @@ LONGER = 10 if PROFILE == "full" else 1
 # %% [markdown]
 # ## The question
 #
-# One second of small video, 17 frames of 64x64, is 208,896 numbers, and attention compares everything with everything. But
+# Two seconds of small video, 17 frames of 64x64, is 208,896 numbers, and attention compares everything with everything. But
 # most of those numbers can be guessed from their neighbours: the background stays, and a thing that moves is the same thing a
 # moment later. So first make the video smaller, in a way that can be undone, and let the transformer work there. This is
 # what the toy model's VAE makes of a clip; the numbers are **latents**.
@@ -135,11 +135,11 @@ for number, column in enumerate(axes.T):
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
     column[0].set(title=f"{number}")
-picture(figure, "The first eight components, their first and last frame: plain tones, then slopes, then slopes that move.")
+picture(figure, "The first eight components, their first and last frame: plain tones, slopes and a spot that stay, then stripes that turn into their opposite.")
 
 # %% [markdown]
-# The first ones are plain tones, then slopes, then slopes that *move*: time is in the box, and the matrix has found that
-# things pass through it.
+# The first two are plain tones, then come three slopes and a spot, all of which stay. Then come stripes that turn into their
+# opposite from the first frame to the last (6, 7): time is in the box, and the matrix has found that things change in it.
 
 # %% [markdown]
 # ## It fails first: one frame at a time
@@ -806,7 +806,8 @@ picture(figure, "Decibels against steps: a network alone climbs slowly from belo
 
 # %% [markdown]
 # Half a minute of gradient steps gets nowhere near what an eigenvalue problem gives in a second, which is why this VAE begins
-# with it. What no matrix can know comes slowly.
+# with it. Around the components the same half a minute adds nothing that can be seen. What no matrix can know comes slowly: the toy's
+# long run brought what lies between the upper curve and the dotted line.
 
 # %% [markdown]
 # The toy model's VAE was trained like this for ten minutes, on two cores and with Muon (notebook 07), and its decoder for sixteen
@@ -815,7 +816,8 @@ picture(figure, "Decibels against steps: a network alone climbs slowly from belo
 # %%
 with torch.no_grad():
     pair = held[:2]
-    show([from_pixels(frames) for one in zip(pair, vae.decode(vae.encode(pair)), toy.vae.decode(toy.vae.encode(pair)), strict=True) for frames in one])
+    ours, toys = vae.decode(vae.encode(pair)), toy.vae.decode(toy.vae.encode(pair))
+show([from_pixels(frames) for three in zip(pair, ours, toys, strict=True) for frames in three], columns=3)
 
 # %% [markdown]
 # ## What could go wrong
@@ -934,12 +936,12 @@ def is_causal(encode, frames: int = 17) -> bool:
 # ## Quiz
 #
 # 1. *Why not let the transformer work on pixels?*
-#    <details><summary>Answer</summary>It could. A second of 64x64 would be forty times as many numbers, nearly all of which say what
+#    <details><summary>Answer</summary>It could. Two seconds of 64x64 would be forty times as many numbers, nearly all of which say what
 #    their neighbours say, and the cost of attention grows with the square.</details>
 # 2. *The KL weight is raised a thousandfold. What happens?*
 #    <details><summary>Answer</summary>The encoder pays for every bit it says, so it says less: latents become pure noise where a pixel
 #    is not worth its price, and copies blur. At 1e-3 ours stopped at 15 dB.</details>
-# 3. *Why can a video be decoded while it is still being generated, but only from the front?*
+# 3. *Why can the beginning of a video be shown before its end is decoded, and not the other way round?*
 #    <details><summary>Answer</summary>A frame needs the latents before it, never those after it. That is causality, and it holds in one
 #    direction.</details>
 #

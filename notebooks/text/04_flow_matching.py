@@ -196,14 +196,14 @@ def loss(v: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
 
 
 # %% [markdown]
-# Which times to train at? At $t$ near 0 the noise can nearly be read off, and near 1 the mean is nearly all there is to
-# say. The middle is hard, so it is asked most often: a Gaussian, pressed into 0 … 1.
+# Which times to train at? At $t$ near 0 the data can be seen, and nothing is known of the noise but its mean; near 1 it is the
+# other way round. At both ends the best answer is little more than $-x_t$ or $x_t$, with a mean added. The middle is hard, so it is asked most often: a Gaussian, pressed into 0 … 1.
 
 # %% tags=["source: minisora.diffusion.flow.sample_times"]
 def sample_times(n: int, generator: torch.Generator, shift: float = 1.0, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Times to train at, one per clip, (n,): logit-normal (Esser et al. 2024), then shifted like the schedule.
 
-    The middle of the path is the hardest to learn. Near t = 0 and t = 1 the best answer is nearly x itself.
+    The middle of the path is the hardest to learn: near t = 0 and t = 1 the best answer is nearly -x_t or x_t itself.
     """
     if not std > 0:
         raise MinisoraError(f"times cannot be spread by std {std}: it has to be above 0")
@@ -333,7 +333,7 @@ for ax, line in zip(axes, (False, True), strict=True):
     ax.plot(ways[..., 0], ways[..., 1], color=PALETTE[1 if line else 0], linewidth=0.8)
     ax.scatter(*way[-1, :60].T, s=10, color="black")
     ax.set(title="straight lines between their ends" if line else "the ways of 60 points", aspect="equal")
-length = (way.diff(dim=0).norm(dim=2).sum(0) / (way[-1] - way[0]).norm(dim=1)).mean()
+length = way.diff(dim=0).norm(dim=2).sum() / (way[-1] - way[0]).norm(dim=1).sum()
 picture(figure, f"Left, curved ways of 60 points into the star; right, straight lines. The ways are {length:.2f} times as long.")
 
 # %%
@@ -343,9 +343,9 @@ explore(field, t=widgets.FloatSlider(value=0.3, min=0, max=1, step=0.025, descri
 # ## Straight and curved
 #
 # Every single path was straight, and the flow is not: where lines cross, the mean turns. A flow that bends needs more
-# steps, since Euler walks straight between them. Other mixtures bend more. Diffusion models first used
-# $x_t = \cos(\tfrac{\pi}{2} t)\, x + \sin(\tfrac{\pi}{2} t)\, \varepsilon$, whose velocity is its derivative; the same network,
-# the same training, the same sampler, and only the mixture differs:
+# steps, since Euler walks straight between them. Other mixtures go along arcs, as the cosine schedule of many diffusion models does
+# ([Nichol and Dhariwal 2021](https://arxiv.org/abs/2102.09672)): $x_t = \cos(\tfrac{\pi}{2} t)\, x + \sin(\tfrac{\pi}{2} t)\, \varepsilon$,
+# whose velocity is its derivative. The same network, the same training, the same sampler, and only the mixture differs:
 
 # %% tags=["draft"]
 def train_on_arcs(net: nn.Module, steps: int) -> None:

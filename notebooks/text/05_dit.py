@@ -171,7 +171,7 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
 
 # %% [markdown]
 # The law, tried: move the whole clip by any distance, and no score changes. (That is also why places may be fractions. And a
-# `ring` closes time, so that the last frame stands before the first: notebook 11 makes perfect loops of it.)
+# `ring` closes time, so that the last frame stands before the first: notebook 11 makes loops with it.)
 
 # %%
 q, k = torch.randn(2, 80, 4, 24).unbind()
@@ -258,7 +258,7 @@ figure, ax = plt.subplots(figsize=(7, 2.2))
 ax.imshow(time_features(torch.linspace(0, 1, 200), 64).T, aspect="auto", cmap="cividis", extent=(0, 1, 64, 0))
 ax.set(xlabel="t", ylabel="feature", title="A time as waves")
 ax.grid(False)
-picture(figure, "A heat map: each row is a feature of the time, fast waves at the top and slow ones below.")
+picture(figure, "A heat map: each row is a feature of the time, cosines in the upper half and sines in the lower, each from fast to slow.")
 
 
 # %% [markdown]
@@ -393,6 +393,7 @@ class DiT(nn.Module):
 # %% tags=["method: minisora.models.dit.DiT.forward"]
 def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:
     """t is () or (n,); the result is (n, d) like tokens.x."""
+    t = t.to(tokens.x.device)
     times = Times.of(t, len(tokens.x))
     turns = rotations(tokens.pos, self.config.width // self.config.heads, self.config.theta, tokens.ring)
     batch = Batch(tokens.lengths, text.lengths, text.bias)
@@ -421,6 +422,19 @@ def forward(self, tokens: Tokens, t: Tensor, text: Text) -> Tensor:
 
 DiT.forward = forward
 
+
+# %% tags=["method: minisora.models.dit.DiT._places"]
+def _places(self, tokens: Tokens, turns: Tensor) -> Tensor:
+    """The rotations of each token's place; a ring has no beginning, so where in it a token stands is not told."""
+    if tokens.ring is None:
+        return turns
+    pos = tokens.pos.clone()
+    pos[tokens.ring > 0, 0] = 0
+    return rotations(pos, self.config.width // self.config.heads, self.config.theta)
+
+
+DiT._places = _places
+
 # %%
 config = DiTConfig(
     channels=3, patch=PATCH, width=96, heads=4, layers=3, mlp=256, text_width=16, text_length=8, theta=30.0, clean=True
@@ -439,6 +453,17 @@ both = dit(two, torch.tensor(0.5), pack_text([torch.zeros(0, 16)] * 2, 8))
 alone = [dit(pack([each], PATCH), torch.tensor(0.5), nothing) for each in unpack(two, PATCH)]
 torch.testing.assert_close(both, torch.cat(alone), atol=1e-4, rtol=1e-3)
 print("packed equals one by one")
+
+# %% [markdown]
+# And `places`: the same clip two frames later is another one to a transformer that is told so, and the same to one that is not. Unless it
+# is a ring, where no frame is the first.
+
+# %%
+half, moved = torch.tensor(0.5), tokens.pos + torch.tensor([2.0, 0.0, 0.0])
+for name, net in (("rotary only", dit), ("with places", DiT(replace(config, places=True)))):
+    for kind, here in (("line", tokens), ("ring", replace(tokens, rings=(True,)))):
+        change = (net(replace(here, pos=moved), half, nothing) - net(here, half, nothing)).abs().max()
+        print(f"{name}, a {kind}: two frames later a velocity changes by {change:.5f} at most")
 
 
 # %% [markdown]
@@ -478,8 +503,8 @@ print(f"tokens of {PATCH} pixels became tokens of {fine.config.patch}, which are
 # ## Begin in silence
 #
 # A fresh network answers with noise of its own, and its first hundred steps go into unsaying that. So what decides how much is
-# said begins at zero: the layer that makes gates, so that no block changes anything, and the head, so that nothing is
-# answered. Peebles and Xie call it adaLN-zero. It costs two lines; below we see what it brings.
+# said begins at zero: the layer that makes gates, so that neither looking at the clip nor thinking changes anything (reading the
+# prompt has no gate), and the head, so that nothing is answered. Peebles and Xie call it adaLN-zero. It costs two lines; below we see what it brings.
 
 # %% tags=["draft"]
 def silent(net: DiT) -> DiT:
@@ -599,7 +624,7 @@ explore(
 # %% [markdown]
 # ## What could go wrong
 #
-# - **Angles in half precision.** At place 1,000 and $\omega = 1$ a bf16 angle is wrong by whole turns. Angles are made in
+# - **Angles in half precision.** At place 1,000 and $\omega = 1$ a bf16 angle is wrong by up to 2 radians, a third of a turn. Angles are made in
 #   float64, and only their remainder is rounded.
 # - **Channels that turn together.** Some models pair channel $i$ with $i + 1$, others with $i + d/2$. Both work; weights of one
 #   are noise to the other.

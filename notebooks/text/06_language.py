@@ -54,7 +54,7 @@ use_style()
 torch.manual_seed(0)
 LONGER = 10 if PROFILE == "full" else 1
 shapes = world("shapes")
-toy = Sora.from_pretrained("toy")
+toy = Sora.from_pretrained("toy", device="cpu")
 
 # %% [markdown]
 # ## The question
@@ -70,8 +70,8 @@ show(pictures)
 # ## Words to numbers
 #
 # A network reads numbers. Letters would do, but a prompt of 80 letters is long; whole words would do, until someone writes one
-# that was never seen. Byte pair encoding takes the middle ([Sennrich et al. 2016](https://arxiv.org/abs/1508.07909)): every text is
-# bytes, so nothing is unknown; and the pair of neighbours that occurs most often gets a number of its own, again and again.
+# that was never seen. Byte pair encoding takes the middle ([Sennrich et al. 2016](https://arxiv.org/abs/1508.07909); on bytes since
+# GPT-2): every text is bytes, so nothing is unknown; and the pair of neighbours that occurs most often gets a number of its own, again and again.
 
 # %% tags=["source: minisora.models.tokenizer._bytes"]
 def _bytes(word: str) -> list[int]:
@@ -475,9 +475,10 @@ picture(gallery({"asked for": real, "untold": made[0.0], "told": made[1.0]}),
 #
 # $$p(x_t \mid c) \propto p(x_t)\, p(c \mid x_t) \quad\Rightarrow\quad \nabla \ln p(c \mid x_t) = \nabla \ln p(x_t \mid c) - \nabla \ln p(x_t).$$
 #
-# The right side is the direction in which a picture fits its prompt better. Velocities are such slopes, but for factors that
-# depend on $t$ alone (exercise 06.3), so the difference of two velocities, told and untold, points the same way. Go $s$ times as
-# far:
+# The left side is the direction in which a picture fits its prompt better. A velocity is such a slope, but for a term in $x_t$ and a
+# factor that depend on $t$ alone: $v = -(x_t + t\, \nabla \ln p) / (1 - t)$ (exercise 06.3). In the difference of two velocities, told and
+# untold, $x_t$ falls out. The factor is negative because $v$ points to the noise; a sampler walks against $v$, and so towards the
+# better fit. Go $s$ times as far:
 #
 # $$v = v_\text{untold} + s\,(v_\text{told} - v_\text{untold}).$$
 #

@@ -847,7 +847,7 @@ def fit(
 ) -> nn.Module:  # fmt: skip
     """Train `model` in place. Returns the average of its weights over the steps, as saved in out/model.safetensors.
 
-    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` comes with every checkpoint.
+    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` follows every checkpoint.
     `note` is what else has to stay as it is for a run to be resumed: the model's config, the name of the data.
     """
     keep_memory()
@@ -871,11 +871,11 @@ def fit(
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
             refuse_to_go_on(at)
             due = at.step % save_every == 0 or position(at, recipe, minutes) >= recipe.steps
-            if due and callback is not None and rank.main:
-                callback(at.step, state.average)
             if (due or stopping) and rank.main:
                 log.keep()
                 save(out, state, terms)
+            if due and callback is not None and rank.main:
+                callback(at.step, state.average)
             if stopping:
                 distributed.leave()
     if rank.main:

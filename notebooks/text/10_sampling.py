@@ -44,7 +44,7 @@ use_style()
 torch.manual_seed(0)
 MANY = 480 if PROFILE == "full" else 48
 shapes = world("shapes")
-toy = Sora.from_pretrained("toy", dtype="fp32")
+toy = Sora.from_pretrained("toy", device="cpu", dtype="fp32")
 
 # %% [markdown]
 # ## The question
