@@ -16,6 +16,7 @@ from minisora.models.vae import VAE
 from minisora.train import stages
 from minisora.train import vae as vae_stage
 from minisora.train.critic import Critic, Rivals, Terms, hinge, step_for
+from minisora.train.engine import compile_parts
 from minisora.zoo.presets import preset
 
 TINY = preset("tiny")
@@ -32,6 +33,13 @@ def gradients(model: Rivals, terms: Terms, clips: list[Clip]) -> dict[str, torch
     model.zero_grad()
     step_for(terms)(model, clips, torch.Generator().manual_seed(1))[0].backward()
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def test_what_is_never_called_itself_is_compiled_in_its_parts() -> None:
+    model = rivals()
+    compile_parts(model)
+    compiled = {name for name, part in model.named_modules() if part._compiled_call_impl is not None}
+    assert {"critic", "vae.encoder", "vae.decoder", "vae.to_latent"} <= compiled and "vae" not in compiled
 
 
 def test_each_rival_is_moved_by_its_own_terms_alone() -> None:
