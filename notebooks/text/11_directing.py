@@ -332,7 +332,7 @@ show(moving)
 # ## Extend
 #
 # Forward: the last nine frames are the known beginning of a new clip, of which the rest is appended, and so on. Each hop sees only those nine,
-# so an hour takes no more memory than a second. Backward: the first frames of a clip are the known *end* of a new one.
+# so the model needs no more memory for an hour than for a second; only finished frames pile up. Backward: the first frames of a clip are the known *end* of a new one.
 
 # %% tags=["source: minisora.generate.direct.CONTEXT"]
 CONTEXT = 9
@@ -460,7 +460,7 @@ show([longer, earlier])
 # ## Connect, and fill
 #
 # A beginning *and* an end. There are two cheap tricks: a cross-fade, which half-way shows two ghosts, and a cut, which is no way from the one to
-# the other at all. Does our model do better? Look half-way for one whole thing, and for a background that takes its time:
+# the other at all. Better would be one whole thing half-way, on a background that takes its time. Does our model do it?
 
 # %% tags=["source: minisora.generate.direct.connect"]
 def connect(
@@ -507,8 +507,12 @@ picture(figure, "Two rows of seven frames between two clips: above, generated on
 
 
 # %% [markdown]
-# And two clips at *once*, as one that begins as the first and ends as the second? Here two prompts are at work, and each token listens to both:
-# early tokens to the first, late ones to the second.
+# Hardly: look half-way for one whole thing, and `minisora evaluate directing --only connect` says how seldom it is one. What the model has learnt
+# is how one thing moves, and nobody ever showed it one that turns into another.
+#
+# And two clips at *once*, as one that begins as the first and ends as the second? It begins from a cross-fade of both, drowned in noise up to $t = 0.9$
+# (how that works, the section on edits says), with the first and the last frame known. As in `connect` with `toward`, two prompts are at work: early tokens
+# listen to the first, late ones to the second, and those between to both.
 
 # %% tags=["source: minisora.diffusion.guidance.turning"]
 def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
@@ -545,7 +549,7 @@ for ax, frames, name in zip(axes, (blended.frames[::2], overlaid[::2]), ("blend"
     ax.imshow(torch.cat(list(frames), 1))
     ax.set(xticks=[], yticks=[], ylabel=name)
     ax.grid(False)
-picture(figure, "Two rows of nine frames: above, a clip that turns from one thing into another; below, both things laid over each other.")
+picture(figure, "Two rows of nine frames: above, what the model makes between one thing and another; below, both things laid over each other.")
 
 
 # %% tags=["source: minisora.generate.direct._around"]
@@ -687,9 +691,9 @@ explore(lambda strength: png(strip(dial[strength], count=6)), strength=widgets.S
 # ## Loop
 #
 # A perfect loop is not a clip whose last frame equals its first (that frame would be shown twice), nor one that runs forward and back. It is a clip
-# without a beginning. Two things in our model know where the beginning is: rotary positions, and the VAE, in which frame 0 stands alone. The first
-# we close: a ring of $k$ places uses only frequencies that are whole multiples of $2\pi/k$ (`closed`, notebook 05). For the second we decode *two* laps and
-# keep the second, which has a past like any other.
+# without a beginning. Three things know where the beginning is: rotary positions, what a model with `places` is told of them, and the VAE, in which frame 0
+# stands alone. The first we close: a ring of $k$ places uses only frequencies that are whole multiples of $2\pi/k$ (`closed`, notebook 05). Of the second, a
+# token of a ring is not told its time. For the third we decode *two* laps and keep the second, which has a past like any other.
 
 # %% tags=["source: minisora.generate.direct.loop"]
 def loop(sora: Sora, prompt: str, frames: int | None = None, **options: Any) -> Directed:
@@ -747,6 +751,17 @@ def views(sora: Sora, prompt: str, count: int = 4, **options: Any) -> Directed:
     return _directed(replace(take, frames=take.frames[chosen]), "views", take.frames[chosen])
 
 
+# %% [markdown]
+# Below, first the small one and then the full one with its layout; and four views of a scene, such as they are: of the worlds, the model has seen
+# this one least.
+
+# %%
+show(preview(sora, prompt, seed=1))
+
+# %%
+orbit = world("orbit")
+show(views(sora, orbit.caption(orbit.sample(3, 17 / 8)), seed=1))
+
 # %% tags=["source: minisora.generate.direct.Panel"]
 @dataclass(frozen=True)
 class Panel:
@@ -795,9 +810,10 @@ show([storyboard(sora, panels, seed=1) for panels in (one, cuts)])
 # %% [markdown]
 # ## How good is it?
 #
-# Each capability on a few unseen cases, beside real clips and cheap tricks (`minisora evaluate directing` does a hundred). *Through the VAE* are the
-# real clips, encoded and decoded: what a perfect transformer would get. *Same* and *motion* are read from the generated frames alone, *seam* is the first
-# step of them, and *smooth* asks that no step be twice an ordinary one.
+# Five of the capabilities on a few unseen cases, beside real clips and cheap tricks (`minisora evaluate directing` does all, a hundred times). *Through
+# the VAE* are the real clips, encoded and decoded: what a perfect transformer would get. *Same* is read from the generated frames alone; *motion* from the
+# whole clip, and in the generated frames the thing has to go at least half as far as it should; *seam* is the first generated step, in a gap the last one,
+# too; *smooth* asks that no step be more than twice an ordinary one. In a loop *same* is the thing on both sides of its seam.
 
 # %%
 for name in ("animate", "extend", "fill", "edit", "loop"):
@@ -851,7 +867,7 @@ def frames_of(latent: int, stride: int) -> list[int]:
 # %% [markdown]
 # ## Exercise 11.2 · 15 minutes · medium
 #
-# Tell a boomerang from a clip. Return how much a clip resembles its own reverse: the mean absolute difference of `frames` and the frames
+# Tell a boomerang from a clip. Return how much a clip differs from its own reverse: the mean absolute difference of `frames` and the frames
 # backward, divided by the mean absolute difference of neighbours. A boomerang gives 0.
 #
 # <details><summary>Hint</summary>
@@ -888,7 +904,7 @@ def unlike_reverse(frames: Tensor) -> float:
 #
 # <details><summary>Hint</summary>
 #
-# `extend(..., backward=True)` with several seeds, and cut the given clip's frames to those that are the common ending.
+# `extend(..., backward=True)`, once for each seed: it returns the new frames and the ending after them.
 #
 # </details>
 
