@@ -141,13 +141,23 @@ def test_held_out_compositions_are_apart(held_out: bool):
 
 
 @pytest.mark.parametrize("n, runs, batch", [(7, 3, 3), (1, 1, 16), (4, 1, 1), (16, 2, 16), (5, 4, 2)])
-def test_batches_share_noise_within_and_never_between(n: int, runs: int, batch: int):
+def test_batches_hold_every_clip_once(n: int, runs: int, batch: int):
     plan = Plan(n=n, runs=runs, batch=batch)
     batches = plan.batches()
     assert [place for places in batches for place in places] == list(range(plan.total))
-    assert all(len(places) <= batch and len({place // n for place in places}) == 1 for places in batches)
-    noise = [{plan.noise(place) for place in places} for places in batches]
-    assert all(len(own) == 1 for own in noise) and len(set.union(*noise)) == len(batches) == runs * -(-n // batch)
+    assert all(len(places) <= batch for places in batches) and len(batches) == -(-plan.total // batch)
+
+
+def test_no_two_clips_begin_with_one_noise():
+    plan, seen = Plan("physics", n=5, runs=2, batch=4), list[int]()
+    rendering = perfect(plan)
+
+    def generate(prompts: Sequence[str], seeds: Sequence[int]) -> Sequence[Clip]:
+        seen.extend(seeds)
+        return rendering(prompts, seeds)
+
+    trials = measure(plan, generate, SIZE).trials
+    assert len(set(seen)) == plan.total and [trial.seed for trial in trials] == seen
 
 
 def test_the_checkers_are_those_that_are_themselves_checked():

@@ -92,6 +92,17 @@ def test_the_same_seed_makes_the_same_clip_bit_for_bit(sora: Sora, sampler: str)
     assert all(apart(x, y) > 2 for i, x in enumerate(one) for y in one[:i])  # other seeds and prompts, other clips
 
 
+def test_prompts_may_have_seeds_of_their_own(sora: Sora) -> None:
+    made = sora.generate([A, B], seed=[7, 3], n=2)
+    assert [(take.caption, take.recipe["seed"]) for take in made] == [(A, 7), (A, 8), (B, 3), (B, 4)]
+    for take in made:
+        assert apart(take, sora.generate(take.caption, seed=take.recipe["seed"])[0]) <= 1
+    with pytest.raises(MinisoraError, match="3 seeds for 2 prompts"):
+        sora.generate([A, B], seed=range(3))
+    with pytest.raises(MinisoraError, match="seed 0, -1"):
+        sora.generate([A, B], seed=[0, -1])
+
+
 @pytest.mark.parametrize("sampler", ["euler", "sde"])
 def test_a_clip_does_not_depend_on_what_else_is_in_the_batch(sora: Sora, sampler: str) -> None:
     batch = sora.generate([A, B], seed=3, n=2, sampler=sampler)

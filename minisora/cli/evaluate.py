@@ -111,10 +111,10 @@ def directing(
     for name in names:
         with tqdm(desc=name, total=n * seeds, unit="clip", disable=None) as bar:
             judged = judge(sora, name, n, seeds, bar.update)
-        print(f"{name}: {n * seeds} cases; % (95 % interval)\n{judged}\n", flush=True)
         facts[name] = judged.facts()
+        save_json(out, {"command": command(), "preset": sora.name, "weights": sora.weights, "results": facts})
+        print(f"{name}: {n * seeds} cases; % (95 % interval)\n{judged}\n", flush=True)
         shown += judged.shown
-    save_json(out, {"command": command(), "preset": sora.name, "weights": sora.weights, "results": facts})
     print(f"numbers: {out.resolve()}\nsheet: {write_sheet(out.with_suffix('.png'), shown).resolve()}")
 
 
@@ -135,12 +135,12 @@ def _measure(plans: Any, generate: Any, settings: Any, recipe: dict[str, Any], o
     from minisora.viz.sheets import write_sheet
 
     results, shown = {}, []
+    recipe = {"command": command()} | recipe | {"settings": asdict(settings), "machine": describe()}
     for plan in plans:
         with tqdm(desc=plan.name, total=2 * plan.total, unit="clip", disable=None) as bar:  # real, then generated
             measured = measure(plan, generate, settings.size, settings.fps, bar.update)
         results[plan.name] = {"plan": asdict(plan)} | measured.facts()
         shown += measured.shown
+        save_json(out, recipe | {"results": results})  # each as soon as it is there: the next one may fail
         print(f"{measured}\n")
-    recipe = {"command": command()} | recipe
-    save_json(out, recipe | {"settings": asdict(settings), "machine": describe(), "results": results})
     print(f"numbers: {out.resolve()}\nsheet: {write_sheet(out.with_suffix('.png'), shown).resolve()}")

@@ -6,7 +6,6 @@ Every number stands between two others: the floor (the checker on the real clips
 
 import importlib
 import inspect
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -33,14 +32,15 @@ LEAST = 0.7  # a checker that surely confirms less than this of its own world is
 SHOWN = 8
 
 Generate = Callable[[Sequence[str], Sequence[int]], Sequence[Clip]]
-"""generate(prompts, seeds): a clip of each prompt, from the noise of each seed. All seeds of one call are equal."""
+"""generate(prompts, seeds): a clip of each prompt, from the noise of its seed."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is asked of a generator: `n` scenes of a world in each of a number of runs, new scenes and noise in each.
 
-    No scene is asked for twice, so all clips are independent draws and one interval can span the runs.
+    No scene is asked for twice and no two clips begin with one noise, so all are independent draws, and one interval
+    can span the runs.
     """
 
     world: str = "shapes"
@@ -81,14 +81,9 @@ class Plan:
     def prompt(self, scene: Scene) -> str:
         return world(self.world).caption(scene, self.detail)
 
-    def noise(self, place: int) -> int:
-        """The seed of a clip's noise: the same within a batch, which is generated at once, and in no other batch."""
-        run, number = divmod(place, self.n)
-        return run + self.runs * (number // self.batch)
-
-    def batches(self) -> list[list[int]]:
-        """The places of all clips; no batch spans two runs."""
-        return [list(places) for _, places in itertools.groupby(range(self.total), self.noise)]
+    def batches(self) -> list[range]:
+        """The places of all clips, of those generated at once side by side. A clip's place is the seed of its noise."""
+        return [range(start, min(start + self.batch, self.total)) for start in range(0, self.total, self.batch)]
 
 
 @dataclass(frozen=True)
@@ -168,12 +163,12 @@ def measure(
     trials, shown = [], []
     for places in plan.batches():
         prompts = [plan.prompt(scenes[place]) for place in places]
-        clips = generate(prompts, [plan.noise(place) for place in places])
+        clips = generate(prompts, places)
         for place, prompt, clip in zip(places, prompts, clips, strict=True):
             if clip.shape != size:
                 raise MinisoraError(f"the generator made a clip of {clip.size}, and {size_name(size)} was asked for")
             made, other = (check(clip.frames, scenes[one], fps) for one in (place, place + 1))
-            trials.append(Trial(place // plan.n, plan.noise(place), scenes[place], prompt, made, real[place], other))
+            trials.append(Trial(place // plan.n, place, scenes[place], prompt, made, real[place], other))
             if place < SHOWN:
                 shown.append(replace(clip, caption=f"{_verdict(made)} | {prompt}"))
             progress(1)
@@ -202,12 +197,11 @@ def _verdict(report: Report) -> str:
 
 
 def clips_of(sora: Sora, settings: Settings) -> Generate:
-    """A trained model as a generator to measure; a batch's clips begin with the same noise."""
+    """A trained model as a generator to measure."""
 
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> Sequence[Clip]:
-        assert len(set(seeds)) == 1
         return sora.generate(
-            prompts, settings.size, seed=seeds[0], steps=settings.steps, guidance=settings.guidance, fps=settings.fps
+            prompts, settings.size, seed=seeds, steps=settings.steps, guidance=settings.guidance, fps=settings.fps
         )
 
     return generate

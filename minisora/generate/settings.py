@@ -1,6 +1,7 @@
 """What is asked for: settings, complete and checked before anything is computed, and the shots that share them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,10 +81,13 @@ def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:
     return Settings(shape, **own | {name: value for name, value in given.items() if value is not None})
 
 
-def check_batch(prompts: int, n: int, seed: int, size: Size, device: torch.device) -> None:
+def check_batch(prompts: int, n: int, seeds: Sequence[int], size: Size, device: torch.device) -> None:
     """Refuse what no batch can be, or what could never fit."""
-    if prompts < 1 or not 1 <= n <= 1000 or not 0 <= seed < 2**63 - 1000:
-        raise MinisoraError(f"{prompts} prompts, {n} clips of each, seed {seed}: take 1 or more, 1 to 1000, 0 or more")
+    if prompts < 1 or not 1 <= n <= 1000 or not all(0 <= seed < 2**63 - 1000 for seed in seeds):
+        told = ", ".join(map(str, seeds[:3]))
+        raise MinisoraError(f"{prompts} prompts, {n} clips of each, seed {told}: take 1 or more, 1 to 1000, 0 or more")
+    if len(seeds) != prompts:
+        raise MinisoraError(f"there are {len(seeds)} seeds for {prompts} prompts: give one for each, or one for all")
     needed, memory = 4 * 3 * prompts * n * math.prod(size) / 2**30, memory_gib(device)
     if needed > memory:
         raise MinisoraError(

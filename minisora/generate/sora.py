@@ -123,8 +123,8 @@ class Sora:
 
     @torch.no_grad()
     def generate(
-        self, prompts: str | Sequence[str], size: str | Size | None = None, *, seed: int = 0, n: int = 1,
-        steps: int | None = None, guidance: float | None = None, shift: float | None = None,
+        self, prompts: str | Sequence[str], size: str | Size | None = None, *, seed: int | Sequence[int] = 0,
+        n: int = 1, steps: int | None = None, guidance: float | None = None, shift: float | None = None,
         negative: str | None = None, sampler: str | None = None, fps: float | None = None, rescale: float = 0.0,
         interval: tuple[float, float] = (0.0, 1.0), start: float = 1.0, known: Sequence[Known | None] | None = None,
         init: Sequence[Clip | Tensor] | Tensor | None = None, ring: bool = False,
@@ -133,6 +133,7 @@ class Sora:
     ) -> list[Take]:  # fmt: skip
         """Clips of each prompt from the seeds seed … seed + n - 1, made together in one packed batch.
 
+        One `seed` for all prompts begins their clips with the same noise; there may be one for each prompt, too.
         A clip depends on its prompt, its seed and the settings, not on what else is in the batch (but for rounding).
         What is not given is the preset's. `known` and `init`, one for each prompt, are latents as `encode` makes them;
         `init` also takes clips. With `start` below 1, sampling begins at that time with the noised `init`. A `ring`
@@ -144,7 +145,8 @@ class Sora:
             self.preset, size, fps=fps, steps=steps, guidance=guidance, shift=shift, negative=negative,
             sampler=sampler, rescale=rescale, interval=interval, start=start, ring=ring,
         )  # fmt: skip
-        check_batch(len(prompts), n, seed, settings.size, self.device)
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+        check_batch(len(prompts), n, seeds, settings.size, self.device)
         if (start < 1) != (init is not None) or (was is not None and init is None):
             raise MinisoraError("sampling from a start below 1 begins with an init: give both, or neither and no `was`")
         parts = [None] * len(prompts) if known is None else known
@@ -155,8 +157,8 @@ class Sora:
                 f"known, init, toward and was have one part for each prompt, and there are {len(prompts)} prompts"
             )
         shots = [
-            Shot(prompt, seed + number, part, x, later, old)
-            for prompt, part, x, later, old in zip(prompts, parts, first, then, before, strict=True)
+            Shot(prompt, own + number, part, x, later, old)
+            for prompt, own, part, x, later, old in zip(prompts, seeds, parts, first, then, before, strict=True)
             for number in range(n)
         ]
         # new noise is drawn for all of a batch on the way: for a clip of its own, it needs a batch of its own

@@ -81,7 +81,7 @@ def learn(size: tuple[int, int, int], out: Path, minutes: float, n: int) -> list
     made: list[bool] = []
     for start in range(0, n, 50):
         scenes = [shapes.sample(FIRST + place, 1.0, **ONE) for place in range(start, min(start + 50, n))]  # type: ignore[arg-type]
-        takes = sora.generate([shapes.caption(scene) for scene in scenes], seed=start)
+        takes = sora.generate([shapes.caption(scene) for scene in scenes], seed=range(start, start + len(scenes)))
         made += [cuts_off(take.frames) for take in takes]
     return made
 

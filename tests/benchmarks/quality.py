@@ -46,7 +46,7 @@ def judge(sora: Sora) -> None:
     made: list[Clip] = []
     for start in range(0, ASKED, 50):
         prompts = [shapes.caption(scene) for scene in scenes[start : start + 50]]
-        made += sora.generate(prompts, seed=start)
+        made += sora.generate(prompts, seed=range(start, start + len(prompts)))
     real = [rendered(scene, sora.preset.size, sora.preset.fps) for scene in scenes]
     for name, clips in (("generated", made), ("floor", real), ("chance", made[1:] + made[:1])):
         reports = [fidelity.check(clip.frames, scene, clip.fps) for clip, scene in zip(clips, scenes, strict=True)]
