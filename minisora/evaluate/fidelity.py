@@ -26,6 +26,8 @@ from minisora.worlds.style import STYLE_BACKGROUNDS, fade, ground, ink, lens
 
 APART = 45.0  # grey levels: further than this from the backdrop, a pixel shows a thing
 LIKENESS = 0.74  # the share of a thing's look that its best template must explain
+LASTS = 0.85  # the share of a clip in which a thing is seen that is there
+PASSES = 3  # frames in which anything else is seen that is more than a flicker
 ATTRIBUTES = ("shape", "color", "size", "motion")
 
 
@@ -47,6 +49,7 @@ class Reading:
     background: str
     style: str
     things: tuple[Seen, ...]
+    passing: int = 0  # how many things are there for a while only
 
 
 def check(frames: Tensor, scene: ShapesScene, fps: float = 8.0) -> Report:
@@ -67,7 +70,7 @@ def compare(reading: Reading, scene: ShapesScene, moving: bool = True) -> Report
     if not moving:
         del shares["motion"]
     claims = {
-        "count": len(seen) == len(asked),
+        "count": len(seen) == len(asked) and not reading.passing,
         "background": reading.background == scene.background,
         "style": reading.style == scene.style,
         **{name: share == 1 for name, share in shares.items()},
@@ -83,7 +86,7 @@ def read(frames: Tensor, fps: float = 8.0) -> Reading:
     """Background, style and every thing with its attributes, from pixels alone."""
     tone, background, backdrop = read_backdrop(frames)
     difference = (frames.float() - backdrop) / lens(tone, *frames.shape[1:3])  # (t, h, w, 3)
-    tracks = _follow(difference)
+    tracks, passing = _follow(difference)
     number = max(1, len(tracks))
     unit = min(frames.shape[1:3])
     styles = (
@@ -95,7 +98,7 @@ def read(frames: Tensor, fps: float = 8.0) -> Reading:
         for style in styles
     }
     style = max(styles, key=lambda name: sum(seen.likeness for seen in candidates[name]))
-    return Reading(background, style, candidates[style])
+    return Reading(background, style, candidates[style], passing)
 
 
 def read_backdrop(frames: Tensor) -> tuple[str, str, Tensor]:
@@ -111,8 +114,8 @@ def read_backdrop(frames: Tensor) -> tuple[str, str, Tensor]:
     return best[1:]
 
 
-def _follow(difference: Tensor) -> list[Track]:
-    """The tracks of whatever differs from the backdrop in most of the frames."""
+def _follow(difference: Tensor) -> tuple[list[Track], int]:
+    """The tracks of what differs from the backdrop almost all the time, and how many others are more than a flicker."""
     frames, height, width = difference.shape[:3]
     unit, distance = min(height, width), difference.norm(dim=-1)
     specks = max(4.0, (0.04 * unit) ** 2)
@@ -120,7 +123,9 @@ def _follow(difference: Tensor) -> list[Track]:
     for frame, blob in components(distance > APART, distance.clamp_max(200) / 200):
         if blob.area > specks / 2:
             found[frame].append(blob)
-    return [track for track in link(found, reach=0.15 * unit, gap=2) if len(track) > 0.6 * frames]
+    tracks = link(found, reach=0.15 * unit, gap=2)
+    lasting = [track for track in tracks if len(track) > LASTS * frames]
+    return lasting, sum(PASSES <= len(track) <= LASTS * frames for track in tracks)
 
 
 def _look(difference: Tensor, track: Track, reach: int) -> tuple[Tensor, Tensor]:
@@ -259,9 +264,31 @@ def _melted(scene: ShapesScene, frames: int, height: int, width: int, fps: float
     return blurred.permute(0, 2, 3, 1).round().to(torch.uint8)
 
 
+def _vanishing(scene: ShapesScene, frames: int, height: int, width: int, fps: float) -> Tensor:
+    """Everything that was asked for, and in the last third of the clip nothing."""
+    clip, bare = (shapes.render(one, frames, height, width, fps) for one in (scene, replace(scene, things=())))
+    return torch.cat([clip[: frames - frames // 3], bare[frames - frames // 3 :]])
+
+
+def _passing(scene: ShapesScene, frames: int, height: int, width: int, fps: float) -> Tensor:
+    """Everything that was asked for, and in the first half of the clip one thing more, away from the others."""
+    with_more, room = scene, -math.inf
+    for turn in range(40):
+        seed = dice("passing", scene.seed, str(turn)).randrange(2**31)
+        more = shapes.sample(seed, scene.seconds, count=1, style=scene.style, background=scene.background).things
+        crowd = replace(scene, things=scene.things + more)
+        *others, own = shapes.state(crowd, frames, height, width, fps).tracks
+        free = min(float((own - other).norm(dim=-1).min()) for other in others)
+        with_more, room = max((with_more, room), (crowd, free), key=lambda entry: entry[1])
+    crowded, clip = (shapes.render(one, frames, height, width, fps) for one in (with_more, scene))
+    return torch.cat([crowded[: frames // 2], clip[frames // 2 :]])
+
+
 CONTROLS: dict[str, Control] = {
     "wrong caption": _wrong_caption,
     "swapped colors": _swapped_colors,
     "frozen": _frozen,
     "melted": _melted,
+    "vanishing": _vanishing,
+    "passing": _passing,
 }  # type: ignore[assignment]
