@@ -1,5 +1,6 @@
 """Laws that every toy world obeys: size, determinism, time, aspect, and captions that say only what is true."""
 
+import inspect
 import re
 import string
 
@@ -148,3 +149,25 @@ def test_unknown_words_are_refused_with_the_known_ones(name: str):
         narrow("color", ["red", "mauve"], language.COLORS)
     with pytest.raises(MinisoraError, match="no color"):
         narrow("color", [], language.COLORS)
+
+
+COLORED = [name for name in WORLDS if "color" in inspect.signature(world(name).sample).parameters]
+
+
+@pytest.mark.parametrize("name", COLORED)
+def test_a_color_that_is_asked_for_is_there_in_every_scene(name: str):
+    """Nobody who asks for one thing has to know what else was drawn beside it: a background, a number of strokes."""
+    def is_known(color: str) -> bool:
+        try:
+            world(name).sample(0, 2.0, color=color)
+        except MinisoraError as error:
+            assert "unknown color" in str(error)
+            return False
+        return True
+
+    known = [color for color in language.COLORS if is_known(color)]
+    assert len(known) > 2
+    for color in known:
+        for seed in range(12):
+            scene = world(name).sample(seed, 2.0, color=color)
+            assert color in language.mentions(world(name).caption(scene), "color")

@@ -212,7 +212,7 @@ def caption(scene: CraftScene, detail: str = "short") -> str:
         if around := nearby(scene):
             tiles = language.join([language.word(rng, "tile", name) for name in around])
             text += " " + language.say(rng, "craft.around", tiles=tiles)
-    if scene.seconds > WORK / BEATS:
+    if scene.seconds > (PHASE + 1) / BEATS:  # a beat of it is seen
         text = text.rstrip(".") + ". " + language.say(rng, "craft.turn" if scene.activity == "walk" else "craft.undo")
     return language.sentence(text)
 

@@ -78,12 +78,14 @@ def sample(
         raise MinisoraError(f"{seconds:g} seconds are too short to go out of sight and come back: allow 1 or more")
     if count not in (None, 1, 2):
         raise MinisoraError(f"an occlusion scene cannot have {count} things: it holds 1 or 2")
-    what, place = rng.choice(narrow("kind", kind, SETTINGS)), rng.choice(narrow("background", background, BACKGROUNDS))
+    colors = narrow("color", color, COLORS)
+    places = [b for b in narrow("background", background, BACKGROUNDS) if any(stands_out(c, b) for c in colors)]
+    if not places:
+        raise MinisoraError("none of these colors stands out from the background: choose another background or color")
+    what, place = rng.choice(narrow("kind", kind, SETTINGS)), rng.choice(places)
     way = rng.choice(narrow("direction", direction, ("left", "right")))
     fitting = [name for name in COLORS if stands_out(name, place)]
-    colors = [name for name in narrow("color", color, COLORS) if name in fitting]
-    if not colors:
-        raise MinisoraError(f"none of these colors stands out from {place}: choose another background or color")
+    colors = [name for name in colors if name in fitting]
     shapes, sizes, number = narrow("shape", shape, SHAPES), narrow("size", size, RADIUS), count or rng.choice((1, 2))
     period = min(seconds, LONGEST)
     speed = rng.uniform(0.92, 1.0) / period

@@ -80,8 +80,9 @@ def sample(
     most = max(1, min(MOST, int((seconds - wait - rest + TRAVEL) / (LEAST + TRAVEL))))
     if count is not None and not 1 <= count <= most:
         raise MinisoraError(f"{seconds:g} seconds are not enough for {count} strokes: ask for 1 to {most}")
-    number = count or (rng.choices((1, 2, 3)[:most], (4, 4, 2)[:most])[0] if most < 4 else rng.randint(2, most))
     figures, colors = narrow("figure", figure, FIGURES), narrow("color", color, COLORS)
+    most = min(most, len(set(colors)))
+    number = count or (rng.choices((1, 2, 3)[:most], (4, 4, 2)[:most])[0] if most < 4 else rng.randint(2, most))
     paper = rng.choice(narrow("paper", background, TOOLS))
     if number > len(set(colors)):
         raise MinisoraError(f"{number} strokes need {number} colors, each its own: allow more than {', '.join(colors)}")

@@ -74,19 +74,20 @@ def sample(
     if count is not None and not 1 <= count <= MOST:
         raise MinisoraError(f"a shapes scene cannot have {count} things: it holds 1 to {MOST}")
     number = count or rng.choices((1, 2, 3), weights=(4, 4, 2))[0]
-    backgrounds = narrow("background", background, BACKGROUNDS)
+    colors = narrow("color", color, COLORS)
+    backgrounds = [b for b in narrow("background", background, BACKGROUNDS) if any(stands_out(c, b) for c in colors)]
+    if not backgrounds:
+        raise MinisoraError("none of these colors stands out from the background: choose another background or color")
     look = rng.choice([s for s in narrow("style", style, STYLE_BACKGROUNDS) if _overlap(s, backgrounds)] or [""])
     if not look:
         raise MinisoraError(f"none of these styles can be drawn on {', '.join(backgrounds)}: see STYLE_BACKGROUNDS")
     place = rng.choice(_overlap(look, backgrounds))
     pools = {
         "shape": narrow("shape", shape, SHAPES),
-        "color": [c for c in narrow("color", color, COLORS) if stands_out(c, place)],
+        "color": [c for c in colors if stands_out(c, place)],
         "size": narrow("size", size, RADIUS),
         "motion": narrow("motion", motion, WORDS["motion"]),
     }
-    if not pools["color"]:
-        raise MinisoraError(f"none of these colors stands out from {place}: choose another background or color")
     things = _compose(rng, number, pools, seconds, held_out, gap=(0.1 if look == "neon" else 0.03) * crowding(number))
     return ShapesScene(seed, seconds, look, place, things)
 
