@@ -66,6 +66,12 @@ def test_the_book_is_not_made_over_other_files(tmp_path: Path) -> None:
     with pytest.raises(MinisoraError, match="not empty"):
         prepare(BOOK, NOTEBOOKS, tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+    own = tmp_path / "book"
+    shutil.copytree(BOOK, own)
+    for out in (own, tmp_path / "book" / "made"):
+        with pytest.raises(MinisoraError, match="written by hand"):
+            prepare(own, NOTEBOOKS, out)
+    assert (own / "_toc.yml").exists()
 
 
 class Links(HTMLParser):

@@ -9,7 +9,8 @@ import pytest
 
 import minisora.course.exercises as exercises
 from minisora.core.errors import MinisoraError
-from minisora.course.cells import Pair, pairs, sync
+from minisora.course import copies
+from minisora.course.cells import Pair, Tag, code_cells, exercises_in, pairs, sync, tag_of
 from minisora.course.check import Course
 from minisora.course.run import run as run_pair
 from minisora.course.source import method_of, public_names, text_of
@@ -130,7 +131,7 @@ def test_a_run_stores_outputs_and_measures_and_then_nothing_is_wrong(pair: Pair)
     assert str(measured) in pair.text.read_text()
     kept = pair.notebook.read_bytes()
     assert sync(pair) == [] and pair.notebook.read_bytes() == kept  # outputs stay
-    assert exercises.progress(pair.notebook.with_name("progress.json")) == {f"02.{n}": "to do" for n in (1, 2, 3)}
+    assert not pair.notebook.with_name("progress.json").exists(), "a learner's progress is not touched"
 
 
 @pytest.mark.slow
@@ -221,6 +222,46 @@ def test_a_check_never_stops_a_notebook_and_is_remembered(tmp_path: Path, monkey
     }  # fmt: skip
     exercises.PROGRESS.write_text("{")
     assert exercises.progress() == {}
+
+
+def test_a_folder_that_cannot_be_written_to_stops_nobody(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(exercises, "PROGRESS", tmp_path)  # a folder, where a file is wanted
+    with exercises.exercise("02.1"):
+        pass
+    told = capsys.readouterr().out
+    assert told.startswith("✅ exercise 02.1: passed") and "not remembered" in told
+
+
+def test_answers_are_kept_when_a_notebook_is_made_anew(pair: Pair, tmp_path: Path, caplog) -> None:
+    """By a run, a sync, or a student copy that is made once more."""
+    for make, path in (
+        (lambda: sync(pair), pair.notebook),
+        (lambda: copies.write(copies.student(pair), pair, tmp_path / "class"), tmp_path / "class" / pair.notebook.name),
+    ):
+        make()
+        assert not list(path.parent.glob("*.mine*")), "nobody has answered anything"
+        notebook = nbformat.read(path, as_version=4)
+        (cell,) = (c for _, c in code_cells(notebook) if tag_of(c) == Tag("exercise", "02.1"))
+        cell.source = "def count_tokens(frames, height, width):\n    return 80"
+        nbformat.write(notebook, path)
+        for _ in range(2):  # the second time, nothing is left to be kept
+            make()
+        kept = path.with_name(f"{path.stem}.mine1.ipynb")
+        assert [found.name for found in path.parent.glob("*.mine*")] == [kept.name] and kept.name in caplog.text
+        assert "return 80" in exercises_in(nbformat.read(kept, as_version=4))["02.1"]
+        assert "NotImplementedError" in exercises_in(nbformat.read(path, as_version=4))["02.1"]
+
+
+def test_a_folder_without_a_course_is_told(tmp_path: Path, run) -> None:  # noqa: F811
+    for command in ("status", "sync", "check", "prove", "student"):
+        told = run("course", command, "--folder", str(tmp_path))
+        assert told.status == 2 and "--folder" in told.err and told.err.count("\n") == 1, command
+
+
+def test_a_student_copy_has_a_status_too(pair: Pair, tmp_path: Path, run) -> None:  # noqa: F811
+    copies.write(copies.student(pair), pair, tmp_path / "class")
+    exercises.remember("02.1", exercises.PASSED, tmp_path / "class" / "progress.json")
+    assert "1 of 3 exercises pass" in run("course", "status", "--folder", str(tmp_path / "class")).out
 
 
 def test_the_command_line(pair: Pair, run) -> None:  # noqa: F811

@@ -3,6 +3,7 @@
 A user's mistake is printed as one line and ends with status 2; a bug keeps its traceback.
 """
 
+import io
 import os
 import sys
 
@@ -24,6 +25,9 @@ app.command(evaluate.app, name="evaluate", help="What a model can do: fidelity, 
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter is no reason to lose numbers
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app.cli(prog="minisora", description="Build Sora from scratch: toy worlds, models, training, generation.")
     except MinisoraError as error:

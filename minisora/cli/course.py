@@ -123,15 +123,20 @@ def pages(
 @app.command
 def status(folder: Folder = Path("notebooks")) -> None:
     """Which exercises pass, and which are still to do."""
-    from minisora.course.cells import code_cells, pairs, tag_of
+    import nbformat
+
+    from minisora.course.cells import exercises_in
     from minisora.course.exercises import PASSED, PROGRESS, TO_DO, progress
 
     results, passed, total = progress(folder / PROGRESS), 0, 0
-    for pair in pairs(folder):
-        names = [tag_of(cell).name for _, cell in code_cells(pair.read()) if tag_of(cell).kind == "exercise"]
+    notebooks = [path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if "." not in path.stem]
+    if not notebooks:
+        raise MinisoraError(f"{folder} holds no notebooks of the course: name their folder with --folder")
+    for path in notebooks:
+        names = list(exercises_in(nbformat.read(path, as_version=4)))
         done = [name for name in names if results.get(name) == PASSED]
         passed, total = passed + len(done), total + len(names)
-        print(f"{pair.text.stem:<28} {len(done)} of {len(names)}")
+        print(f"{path.stem:<28} {len(done)} of {len(names)}")
         for name in names:
             print(f"  {name:<8} {results.get(name, TO_DO)}")
     print(f"{passed} of {total} exercises pass")

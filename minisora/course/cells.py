@@ -10,6 +10,8 @@ A cell's part in the course is told by one tag, a word or a word and a name:
 """
 
 import hashlib
+import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ import nbformat
 
 from minisora.core.errors import MinisoraError
 from minisora.course.source import method_of, text_of
+
+log = logging.getLogger("minisora")
 
 KINDS = ("source", "method", "draft", "exercise", "solution", "check", "header", "parameters", "quiz")
 
@@ -57,9 +61,11 @@ class Pair:
 def pairs(folder: Path, numbers: tuple[str, ...] = ()) -> list[Pair]:
     """All notebooks of a course, or those with these numbers, in their order."""
     found = [Pair(text) for text in sorted((folder / "text").glob("[0-9][0-9]_*.py"))]
+    if not found:
+        raise MinisoraError(f"{folder} holds no course: name the folder with the notebooks and their texts (--folder)")
     if unknown := set(numbers) - {pair.number for pair in found}:
         raise MinisoraError(f"there is no notebook {min(unknown)} in {folder}: choose among "
-                            f"{', '.join(pair.number for pair in found) or 'none'}")  # fmt: skip
+                            f"{', '.join(pair.number for pair in found)}")  # fmt: skip
     return [pair for pair in found if not numbers or pair.number in numbers]
 
 
@@ -119,7 +125,27 @@ def write(pair: Pair, notebook: Any) -> None:
         "language_info": {"name": "python"},
     })  # fmt: skip
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    keep_answers(pair.notebook)
     nbformat.write(notebook, pair.notebook)
+
+
+def exercises_in(notebook: Any) -> dict[str, str]:
+    """What stands in the cell of each exercise."""
+    return {tag_of(cell).name: cell.source for _, cell in code_cells(notebook) if tag_of(cell).kind == "exercise"}
+
+
+def keep_answers(path: Path) -> None:
+    """Before a notebook is made anew: if somebody has answered its exercises, the old one is copied beside it."""
+    if not path.exists():
+        return
+    answers = exercises_in(nbformat.read(path, as_version=4)).values()
+    if all("NotImplementedError" in answer for answer in answers):
+        return
+    turn = 1
+    while (kept := path.with_name(f"{path.stem}.mine{turn}.ipynb")).exists():
+        turn += 1
+    shutil.copy(path, kept)
+    log.warning("somebody has answered exercises in %s: their notebook is kept as %s", path, kept.name)
 
 
 def _name(source: str, turn: int) -> str:

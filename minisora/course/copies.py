@@ -7,7 +7,7 @@ from typing import Any
 import nbformat
 
 from minisora.core.errors import MinisoraError
-from minisora.course.cells import Pair, code_cells, tag_of
+from minisora.course.cells import Pair, code_cells, keep_answers, tag_of
 from minisora.course.check import ASKED
 
 POINTS = {"easy": 1, "medium": 2, "hard": 3}
@@ -52,6 +52,7 @@ def write(notebook: Any, pair: Pair, out: Path) -> Path:
     if out.resolve() == pair.notebook.parent.resolve():
         raise MinisoraError(f"{out} holds the course itself: choose another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
+    keep_answers(out / pair.notebook.name)
     nbformat.write(notebook, out / pair.notebook.name)
     return out / pair.notebook.name
 

@@ -49,7 +49,7 @@ def prove(pair: Pair) -> list[Verdict]:
         for place, cell in enumerate(cells):
             tag = tag_of(cell)
             if place in needed:
-                with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                with _quiet():
                     exec(compile(cell.source, f"{pair.text.stem}, cell {place}", "exec"), space)
             if tag.kind == "check":
                 answers = {"solution": text["solution", tag.name], "stub": text["exercise", tag.name]}
@@ -95,7 +95,7 @@ def trial(answer: str, check: str, name: str, space: dict[str, Any]) -> str:
     if child == 0:
         code = CODES["failed"]
         try:
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), _elsewhere():
+            with _quiet(), _elsewhere():
                 exec(answer, space)
                 exec(check, space)
                 code = CODES.get(progress().get(name, ""), code)
@@ -110,6 +110,13 @@ def trial(answer: str, check: str, name: str, space: dict[str, Any]) -> str:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "no end"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing is printed, in whatever letters."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ def run(pair: Pair, profile: str = "fast") -> Measured:
     """Run a notebook from a clean kernel and store its outputs. With another profile than `fast`, nothing is stored."""
     notebook = pair.read()
     set_profile(notebook, profile)
-    measured = execute(notebook, pair.notebook.parent, pair.text.stem, bounded=profile == "fast")
+    with tempfile.TemporaryDirectory() as folder:  # not beside the notebooks, where a learner's progress is kept
+        measured = execute(notebook, Path(folder), pair.text.stem, bounded=profile == "fast")
     if profile == "fast":
         keep(pair, notebook, measured)
     return measured

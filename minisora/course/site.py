@@ -23,10 +23,14 @@ def prepare(book: Path, notebooks: Path, out: Path, repository: str = "", hub: s
     """Write everything that `jupyter-book build` needs into a fresh folder `out`; returns it."""
     if out.exists() and any(out.iterdir()) and not (out / "_toc.yml").exists():
         raise MinisoraError(f"{out} is not empty, and no book was made there: choose another folder")
+    if book.resolve().is_relative_to(out.resolve()) or out.resolve().is_relative_to(book.resolve()):
+        raise MinisoraError(
+            f"{out} holds the pages that are written by hand, or lies among them: choose another folder"
+        )
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(book, out)
     root = notebooks.resolve().parent
-    shutil.copy(root / "CHANGELOG.md", out.parent / "CHANGELOG.md")
+    shutil.copy(root / "CHANGELOG.md", out / "changelog.md")
     shutil.copy(root / "data" / "checkpoints" / "README.md", out / "checkpoints.md")
     for picture in (root / "data" / "checkpoints").glob("*.png"):
         shutil.copy(picture, out)

@@ -1,10 +1,12 @@
 """How much of a clip survives the video VAE: its peak signal-to-noise ratio in dB, world by world, on unseen scenes."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy.stats import t
 
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip, Size, from_pixels, size_name
@@ -28,8 +30,8 @@ class Reconstructed:
         return sum(self.psnr) / len(self.psnr)
 
     def __str__(self) -> str:
-        spread = torch.tensor(self.psnr).std(correction=0).item()
-        error = 1.96 * spread / len(self.psnr) ** 0.5
+        n = len(self.psnr)
+        error = t.ppf(0.975, n - 1) * torch.tensor(self.psnr).std().item() / n**0.5 if n > 1 else math.inf
         return f"{self.world:<12}{self.mean:6.2f} ± {error:.2f} dB   worst clip {min(self.psnr):.2f}"
 
     def facts(self) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from minisora.core.runtime import keep_memory
 
 
 def start(threads: int = 2) -> None:
-    """Two threads, memory kept (which favours nobody: all that is compared runs here), and the machine named."""
+    """Two threads of the CPU, memory kept (which favours nobody: all that is compared runs here), and its name."""
     keep_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    shown = {name: value for name, value in describe().items() if name in ("device", "cores", "libraries", "precision")}
+    shown = {"device": "cpu", "cores": describe()["cores"], "libraries": describe()["libraries"]}
     print("\n".join(f"{name:10s} {value}" for name, value in shown.items()), flush=True)
 
 
