@@ -17,8 +17,10 @@ from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe
 from minisora.data.clip import Clip
 from minisora.data.video_io import probe, read_video, write_video
+from minisora.diffusion.guidance import relayed
 from minisora.generate import folder as folders
 from minisora.generate.credits import Take, read_recipe, write_take
+from minisora.generate.experts import paired
 from minisora.generate.plain import from_plain, to_plain
 from minisora.generate.settings import Settings, Shot, settle
 from minisora.generate.sora import Sora
@@ -40,9 +42,9 @@ PRESET = replace(
 A, B = "a red ball", "two blue cars"
 
 
-def fresh(preset: Preset = PRESET, dtype: str = "fp32") -> Sora:
+def fresh(preset: Preset = PRESET, dtype: str = "fp32", seed: int = 1) -> Sora:
     """Random weights, with tables that let time and text be felt."""
-    sora = Sora.new(preset, Tokenizer(), seed=1, device="cpu", dtype=dtype)
+    sora = Sora.new(preset, Tokenizer(), seed=seed, device="cpu", dtype=dtype)
     generator = torch.Generator().manual_seed(2)
     for name, parameter in sora.dit.named_parameters():
         if "table" in name:
@@ -103,6 +105,45 @@ def test_prompts_may_have_seeds_of_their_own(sora: Sora) -> None:
         sora.generate([A, B], seed=[0, -1])
 
 
+def other_expert() -> Sora:
+    """Of another width, and with another text encoder."""
+    return fresh(replace(PRESET, dit=replace(PRESET.dit, width=32, places=not PRESET.dit.places)), seed=7)
+
+
+def test_of_two_experts_the_one_in_charge_is_asked(sora: Sora) -> None:
+    late, asked = other_expert(), dict[str, list[float]](early=[], late=[])
+    pair = paired(sora, late, below=0.9)
+    handles = [
+        dit.register_forward_pre_hook(lambda _, inputs, name=name: asked[name].append(float(inputs[1].max())))
+        for name, dit in (("early", sora.dit), ("late", late.dit))
+    ]
+    made = pair.generate(A, seed=3, steps=8)[0]
+    for handle in handles:
+        handle.remove()
+    assert min(asked["early"]) > 0.9 >= max(asked["late"]) and len(asked["early"] + asked["late"]) == 2 * 8
+    assert not same([made], sora.generate(A, seed=3, steps=8)) and not same([made], late.generate(A, seed=3, steps=8))
+    assert same(paired(sora, sora).generate(A, seed=3), sora.generate(A, seed=3)), "two of the same are one"
+
+
+def test_two_experts_come_back_from_a_folder_and_unlike_ones_are_no_pair(sora: Sora, tmp_path: Path) -> None:
+    pair = paired(sora, other_expert(), below=0.7)
+    back = Sora.from_pretrained(pair.save(tmp_path / "pair", dtype="fp32"), device="cpu", dtype="fp32")
+    assert back.preset.late is not None and back.preset.late.below == 0.7
+    assert same(back.generate([A, B], seed=2), pair.generate([A, B], seed=2))
+    assert back.generate(A, was=[B], init=pair.generate(B, seed=2), start=0.8)[0].recipe["was"] == B
+    elsewhere = replace(PRESET, vae=replace(PRESET.vae, mean=(0.0,) * 4))
+    for unlike in (fresh(elsewhere), replace(sora, tokenizer=Tokenizer([(97, 98)]))):
+        with pytest.raises(MinisoraError, match="share the VAE"):
+            paired(sora, unlike)
+    with pytest.raises(MinisoraError, match="between 0 and 1"):
+        paired(sora, sora, below=1.0)
+
+
+def test_a_relay_changes_hands_once() -> None:
+    velocity = relayed(lambda x, t: x + 1, lambda x, t: x + 2, 0.5)
+    assert [velocity(torch.zeros(1), torch.tensor(t)).item() for t in (1.0, 0.51, 0.5, 0.1)] == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("sampler", ["euler", "sde"])
 def test_a_clip_does_not_depend_on_what_else_is_in_the_batch(sora: Sora, sampler: str) -> None:
     batch = sora.generate([A, B], seed=3, n=2, sampler=sampler)
@@ -148,9 +189,9 @@ def test_guidance_1_and_a_guided_batch_agree_with_the_formula(sora: Sora) -> Non
 
 
 def test_an_empty_prompt_is_the_dropped_one_of_training(sora: Sora) -> None:
-    assert [len(row) for row in sora._read(["", A])] == [0, len(A) + 1]
+    assert [len(row) for row in sora._read(["", A], sora.text)] == [0, len(A) + 1]
     wan = replace(sora, preset=replace(PRESET, weights=Weights("here", "there")))
-    assert [len(row) for row in wan._read([""])] == [1]  # there the end mark is read
+    assert [len(row) for row in wan._read([""], wan.text)] == [1]  # there the end mark is read
 
 
 @pytest.mark.parametrize("size", ["5x16x24", "1x16x16", "9x20x13", "5x1x1"])

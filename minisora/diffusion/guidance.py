@@ -71,6 +71,15 @@ def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
     return velocity
 
 
+def relayed(early: Velocity, late: Velocity, below: float) -> Velocity:
+    """One velocity while there is much noise, and another one from the time `below` down."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return late(x, t) if float(t) <= below else early(x, t)
+
+    return velocity
+
+
 def _std(x: Tensor, seg: Tensor | None) -> Tensor:
     """The standard deviation over a clip's tokens and channels, given to each of its tokens: (n, 1, …)."""
     if seg is None:

@@ -1,4 +1,4 @@
-"""A generator as a folder: preset.json, tokenizer.json, and the weights of three models in files of at most 16 MiB.
+"""A generator as a folder: preset.json, tokenizer.json, and the weights of its models in files of at most 16 MiB.
 
 manifest.json comes last and holds the sha256 of every other file: what it does not vouch for is not read.
 """
@@ -23,7 +23,6 @@ from minisora.models.tokenizer import Tokenizer
 from minisora.models.vae import VAE
 from minisora.zoo.presets import Preset
 
-PARTS = ("vae", "text", "dit")
 MANIFEST = "manifest.json"
 LARGEST = 16 * 2**20 - 2**18  # bytes of numbers in a file: some room is left for its header
 SPARED = re.compile(rf"{FP32.pattern}|^mean$|^std$")
@@ -44,6 +43,7 @@ class Stored:
     tokenizer: Tokenizer
     digest: str
     """sha256 of all files together."""
+    late: tuple[DiT, TextEncoder] | None
 
 
 def bundled(name: str) -> Path:
@@ -65,8 +65,8 @@ def save(
     save_json(folder / "preset.json", {"name": name, "preset": to_plain(preset)})
     tokenizer.save(folder / "tokenizer.json")
     names = ["preset.json", "tokenizer.json"]
-    for part in PARTS:
-        shards = list(_shards(_lowered(models[part].state_dict(), dtype)))
+    for part, model in models.items():
+        shards = list(_shards(_lowered(model.state_dict(), dtype)))
         for number, shard in enumerate(shards, 1):
             split = f"-{number:05d}-of-{len(shards):05d}" if len(shards) > 1 else ""
             names.append(f"{part}{split}.safetensors")
@@ -87,6 +87,12 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str) -> Stored
         pattern = re.compile(rf"{part}(-\d+-of-\d+)?\.safetensors")
         return _fill(make, [folder / name for name in sorted(files) if pattern.fullmatch(name)], device)
 
+    late = None
+    if (other := preset.late) is not None:
+        late = (
+            filled("late-dit", lambda: DiT(other.dit).lower(dtype)),
+            filled("late-text", lambda: TextEncoder(other.text)),
+        )
     return Stored(
         content["name"],
         preset,
@@ -95,6 +101,7 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str) -> Stored
         filled("text", lambda: TextEncoder(preset.text)),
         Tokenizer.load(folder / "tokenizer.json"),
         _digest(files),
+        late,
     )
 
 

@@ -17,7 +17,7 @@ from minisora.core.errors import MinisoraError
 from minisora.core.runtime import generator, pick_device, pick_dtype
 from minisora.data.clip import Clip, Size, from_pixels, size_name
 from minisora.diffusion.flow import Velocity, mix
-from minisora.diffusion.guidance import guided, turning
+from minisora.diffusion.guidance import guided, relayed, turning
 from minisora.diffusion.samplers import SAMPLERS, rewrite, sde
 from minisora.diffusion.schedule import schedule
 from minisora.generate import folder as folders
@@ -52,6 +52,8 @@ class Sora:
     """What the DiT computes in. Noise, latents and the VAE stay in fp32, where rounding would be seen."""
     weights: str = "unsaved"
     """The sha256 of the files that the weights came from, or where they were published."""
+    late: tuple[DiT, TextEncoder] | None = None
+    """What takes over where there is little noise, if there are two experts (experts.py)."""
 
     @classmethod
     def new(
@@ -60,9 +62,7 @@ class Sora:
         """Fresh random weights."""
         name, chosen = (preset, preset_named(preset)) if isinstance(preset, str) else ("custom", preset)
         if tokenizer.size > chosen.text.vocabulary:
-            raise MinisoraError(
-                f"a tokenizer of {tokenizer.size} ids, and the text encoder has {chosen.text.vocabulary}"
-            )
+            raise MinisoraError(f"a tokenizer of {tokenizer.size} ids, and the encoder has {chosen.text.vocabulary}")
         where = pick_device(device)
         kind = pick_dtype(where, dtype)
         with torch.random.fork_rng(devices=[]):
@@ -73,7 +73,7 @@ class Sora:
     @classmethod
     def assemble(cls, name: str, preset: Preset, vae: VAE, dit: DiT, text: TextEncoder, tokenizer: Tokenizer) -> "Sora":
         """Models as they were trained, where they are; they are described by their own configs."""
-        own = replace(preset, vae=vae.config, dit=dit.config, text=text.config)
+        own = replace(preset, vae=vae.config, dit=dit.config, text=text.config, late=None)
         return cls(name, own, vae, dit, text, tokenizer, dit.table.device, torch.float32)
 
     @classmethod
@@ -94,7 +94,7 @@ class Sora:
                 return cls._open(str(name), preset, folder, where, kind)
             own = folders.bundled(str(name)) if folder is None else own
         s = folders.load(own, kind, where)
-        return cls(s.name, s.preset, s.vae, s.dit, s.text, s.tokenizer, where, kind, s.digest)
+        return cls(s.name, s.preset, s.vae, s.dit, s.text, s.tokenizer, where, kind, s.digest, s.late)
 
     @classmethod
     def _open(
@@ -114,7 +114,8 @@ class Sora:
         """Everything in one folder, in files of at most 16 MiB; `dtype` is that of most numbers in it."""
         if not isinstance(self.tokenizer, Tokenizer):
             raise MinisoraError("open weights are not written again: load them from the folder that they came in")
-        models = {"vae": self.vae, "dit": self.dit, "text": self.text}
+        models = {"vae": self.vae, "text": self.text, "dit": self.dit}
+        models |= dict(zip(("late-dit", "late-text"), self.late or (), strict=False))
         kind = pick_dtype(self.device, dtype)
         digest = folders.save(Path(folder), self.name, self.preset, models, self.tokenizer, kind)
         if kind == torch.float32:  # else what was written is rounded, and clips of this one are made by other weights
@@ -211,24 +212,31 @@ class Sora:
         return turning(told, self._velocity(canvas, [shot.toward or shot.prompt for shot in shots]), share)
 
     def _velocity(self, canvas: Canvas, prompts: Sequence[str]) -> Velocity:
-        """The velocity of the unknown tokens, those of each clip under its prompt."""
-        config = self.dit.config
-        text = pack_text([row.to(self.dtype) for row in self._read(prompts)], config.text_length, config.padded)
+        """The velocity of the unknown tokens, those of each clip under its prompt; of two experts, that in charge."""
+        early = self._asked((self.dit, self.text), canvas, prompts)
+        if self.late is None or self.preset.late is None:
+            return early
+        return relayed(early, self._asked(self.late, canvas, prompts), self.preset.late.below)
+
+    def _asked(self, expert: tuple[DiT, TextEncoder], canvas: Canvas, prompts: Sequence[str]) -> Velocity:
+        dit, encoder = expert
+        rows = [row.to(self.dtype) for row in self._read(prompts, encoder)]
+        text = pack_text(rows, dit.config.text_length, dit.config.padded)
 
         def model(tokens: Tokens, t: Tensor) -> Tensor:
             if self.preset.weights:
                 t = (t * 1000).floor() / 1000  # the open weights were only shown whole thousandths
-            return self.dit(tokens.with_x(tokens.x.to(self.dtype)), t, text)
+            return dit(tokens.with_x(tokens.x.to(self.dtype)), t, text)
 
         return canvas.velocity(model)
 
-    def _read(self, prompts: Sequence[str]) -> list[Tensor]:
+    def _read(self, prompts: Sequence[str], encoder: TextEncoder) -> list[Tensor]:
         """The rows of each prompt. One that is too long is refused: nobody wants a video of half a prompt."""
         prompts, limit = [clean(prompt) for prompt in prompts], self.dit.config.text_length
         ids = {prompt: self.tokenizer.encode(prompt) for prompt in prompts}
         if (longest := max(map(len, ids.values()))) > limit:
             raise MinisoraError(f"a prompt has {longest} tokens, and {self.name} reads {limit}: shorten it")
-        rows = dict(zip(ids, self.text(list(ids.values())), strict=True))
+        rows = dict(zip(ids, encoder(list(ids.values())), strict=True))
         if self.preset.weights is None and "" in rows:
             rows[""] = rows[""][:0]  # our training drops a prompt by leaving out its rows, Wan's by encoding ""
         return [rows[prompt] for prompt in prompts]

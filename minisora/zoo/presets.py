@@ -38,6 +38,16 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Late:
+    """A second transformer and its text encoder, for the steps with little noise."""
+
+    dit: DiTConfig
+    text: TextConfig
+    below: float = 0.9
+    """The time at which it takes over."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """Three models that fit each other, the size of video that they are for, and how to train and to sample them."""
 
@@ -52,6 +62,7 @@ class Preset:
     recipes: dict[str, Recipe]
     """For "vae" and "dit"; the text encoder learns with the DiT or is not trained."""
     weights: Weights | None = None
+    late: Late | None = None
 
     def __post_init__(self) -> None:
         if self.dit.channels != self.vae.channels:
@@ -171,6 +182,8 @@ PRESETS: dict[str, Preset] = {
             text_length=128,
             theta=10.0,
             padded=False,
+            places=True,
+            pooled=True,
         ),
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),
@@ -246,4 +259,6 @@ def parameters(preset: Preset) -> dict[str, int]:
     """How many parameters each model has, counted without making any."""
     with torch.device("meta"):
         models = {"vae": VAE(preset.vae), "dit": DiT(preset.dit), "text": TextEncoder(preset.text)}
+        if preset.late:
+            models |= {"late-dit": DiT(preset.late.dit), "late-text": TextEncoder(preset.late.text)}
     return {part: sum(weight.numel() for weight in model.parameters()) for part, model in models.items()}
