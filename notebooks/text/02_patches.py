@@ -8,7 +8,7 @@
 #
 # **You need** notebook 01: a video is a tensor, and its axes have names.
 #
-# **Measured** · runs in 11 s on two CPU cores · needs 0.5 GiB · reads in about 34 minutes
+# **Measured** · runs in 14 s on two CPU cores · needs 0.5 GiB · reads in about 34 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" is for a GPU; this notebook needs none

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 02 (tokens) and 04 (velocities).
 #
-# **Measured** · runs in 75 s on two CPU cores · needs 0.5 GiB · reads in about 42 minutes
+# **Measured** · runs in 80 s on two CPU cores · needs 0.5 GiB · reads in about 45 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 05.
 #
-# **Measured** · runs in 66 s on two CPU cores · needs 1.2 GiB · reads in about 48 minutes
+# **Measured** · runs in 68 s on two CPU cores · needs 1.2 GiB · reads in about 49 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer
@@ -602,9 +602,9 @@ explore(
 def word_maps(prompt: str, seed: int, t: float = 0.8) -> tuple[torch.Tensor, list[str], Tensor]:
     """The picture, the words, and (words, h, w): how much each place of a picture looks at each word."""
     image = toy.generate(prompt, "1x64x64", seed=seed)[0]
-    ids = toy.tokenizer.encode(prompt)
-    text = pack_text(toy.text([ids]), toy.dit.config.text_length, toy.dit.config.padded)
-    tokens = pack([toy.encode(image)], toy.dit.config.patch)
+    ids, (dit, encoder) = toy.tokenizer.encode(prompt), toy.late  # of the toy's two networks the one that is asked at this time
+    text = pack_text(encoder([ids]), dit.config.text_length, dit.config.padded)
+    tokens = pack([toy.encode(image)], dit.config.patch)
     maps, hooks = [], []
 
     def look(read: nn.Module, inputs: tuple) -> None:
@@ -613,10 +613,10 @@ def word_maps(prompt: str, seed: int, t: float = 0.8) -> tuple[torch.Tensor, lis
         scores = torch.einsum("i h d, j h d -> h i j", q, k) / math.sqrt(q.shape[-1])
         maps.append(scores.float().softmax(-1).mean(0))  # (places, words)
 
-    hooks = [block.read.register_forward_pre_hook(look) for block in toy.dit.blocks]
+    hooks = [block.read.register_forward_pre_hook(look) for block in dit.blocks]
     noise = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(0))
     x = mix(tokens.x, noise, t).to(toy.dtype)
-    toy.dit(tokens.with_x(x), torch.tensor(t), Text(text.x.to(toy.dtype), text.lengths, text.bias))
+    dit(tokens.with_x(x), torch.tensor(t), Text(text.x.to(toy.dtype), text.lengths, text.bias))
     for hook in hooks:
         hook.remove()
     looks = torch.stack(maps).mean(0).T.unflatten(-1, tokens.grids[0][1:])

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 06.
 #
-# **Measured** · runs in 139 s on two CPU cores · needs 0.6 GiB · reads in about 32 minutes
+# **Measured** · runs in 142 s on two CPU cores · needs 0.6 GiB · reads in about 34 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many pictures
@@ -337,7 +337,7 @@ print(f"data 1.000 ± 0.300; sde {ends.mean():.3f} ± {ends.std():.3f}; its ends
 # %% [markdown]
 # ## On the toy model
 #
-# Now with a real network, guided, four short clips at once. Nobody knows the exact end, so the yardstick is Heun with 64 steps. Some
+# Now with a real network (the first of the toy's two, see below), guided, four short clips at once. Nobody knows the exact end, so the yardstick is Heun with 64 steps. Some
 # clips stand at a fork on their way, and with other steps they end as another clip; so we take the median over the clips.
 
 # %% tags=["draft"]
