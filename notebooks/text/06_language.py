@@ -639,6 +639,10 @@ for place, ax in enumerate(axes.flat):
 picture(figure, "A generated picture and, for each word of its prompt, a map of eight by eight places: orange where they look at it more.")
 
 # %% [markdown]
+# *red* is looked at mostly from the red thing, and *blue* from the blue one. *circle* and *square* are looked at from both, and a square stands where a circle
+# was asked for. The next section counts how often.
+
+# %% [markdown]
 # ## Two things at once
 #
 # A word for a color has to reach *its* thing. For one thing in a scene there is nothing to confuse; with two or three there is, and

@@ -683,6 +683,9 @@ for ax, (name, made) in zip(axes, rows.items(), strict=True):
     ax.grid(False)
 picture(figure, f"The clip edited to '{new}' at five strengths, from the clip as it was to a new one, and once by the difference of two prompts.")
 
+# %% [markdown]
+# Noise alone leaves the motion and forgets the place. The gentler way keeps more of both, and not all: its thing rides higher than it did.
+
 # %%
 explore(lambda strength: png(strip(dial[strength], count=6)), strength=widgets.SelectionSlider(options=list(dial), value=0.8, description="strength"))
 
@@ -716,6 +719,9 @@ picture(figure, "Bars of how much changes from frame to frame, and one in anothe
 
 # %%
 show(round_)
+
+# %% [markdown]
+# It closes, and it goes round the wrong way: of all motions this is the one that our model does not know.
 
 
 # %% [markdown]
@@ -823,8 +829,9 @@ for name in ("animate", "extend", "fill", "edit", "loop"):
         print(f"{name:8s} {who:24s}", "  ".join(f"{claim} {share}" for claim, share in shares.items()))
 
 # %% [markdown]
-# Six cases are few, and every sixth thing does not move at all: there a still *is* the right answer, and no trick can lose. What the model loses, it
-# loses mostly at the seam and by jumps; that a still is smooth is no merit.
+# Six cases are few, and one of these six does not move at all: there a still *is* the right answer. Look at the first column: in all claims the best trick is
+# level with the model or ahead of it in everything but the edit. Each trick is perfect in some claims and caught by others, and the model is partly
+# right in all of them. Animating, extending and filling it loses mostly at the seam and by jumps, a loop by its direction and by what the thing looks like.
 
 # %% [markdown]
 # ## What could go wrong
