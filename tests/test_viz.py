@@ -6,6 +6,7 @@ import json
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from minisora.data.clip import Clip
 from minisora.data.mp4 import decode_mp4
 from minisora.data.video_io import read_video
 from minisora.viz.curves import smooth, write_curves
+from minisora.viz.figures import UNSEEN, packed
 from minisora.viz.player import describe, show
 from minisora.viz.sheets import GAP, pick_frames, png, sheet, shrunk, strip, write_sheet
 from minisora.viz.style import PALETTE, style, use_style
@@ -41,6 +43,22 @@ def test_sheets_take_clips_of_all_sizes_and_come_back_from_png(tmp_path):
     assert write_sheet(tmp_path / "a" / "sheet.png", clips).stat().st_size > 1000
     with pytest.raises(MinisoraError):
         sheet([])
+
+
+def test_a_figure_is_packed_where_nobody_sees_it():
+    plot, noise = (io.BytesIO() for _ in range(2))
+    figure, ax = plt.subplots()
+    ax.plot([1, 3, 2])
+    figure.savefig(plot, format="png")
+    plt.close(figure)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(noise, "PNG")
+    for png_, palette in ((plot.getvalue(), True), (noise.getvalue(), False)):
+        small, full = (Image.open(io.BytesIO(data)) for data in (packed(png_), png_))
+        assert (small.mode == "P") == palette and small.size == full.size
+        error = np.subtract(small.convert("RGB"), full.convert("RGB"), dtype=np.float32)
+        assert np.square(error).mean() < UNSEEN
+    assert len(packed(plot.getvalue())) < 0.6 * len(plot.getvalue())
 
 
 def test_a_sheet_that_is_larger_than_any_clip_is_shrunk(tmp_path):

@@ -4,10 +4,15 @@ import html
 import io
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from minisora.core.errors import MinisoraError
 from minisora.viz.player import data_url
+
+UNSEEN = 8.0
+"""Mean squared error in gray levels: 39 dB."""
 
 
 @dataclass(frozen=True)
@@ -37,4 +42,14 @@ def picture(figure: Figure, alt: str) -> Picture:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)
-    return Picture(buffer.getvalue(), alt.strip())
+    return Picture(packed(buffer.getvalue()), alt.strip())
+
+
+def packed(png: bytes) -> bytes:
+    """A PNG with a palette of 256 colors, a third as large, where nobody sees the difference: notebooks keep many."""
+    full = Image.open(io.BytesIO(png)).convert("RGB")
+    palette = full.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    error = np.square(np.subtract(full, palette.convert("RGB"), dtype=np.float32)).mean()
+    buffer = io.BytesIO()
+    (palette if error < UNSEEN else full).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
