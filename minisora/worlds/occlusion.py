@@ -19,7 +19,7 @@ from minisora.worlds.language import COLORS
 from minisora.worlds.motion import wave
 from minisora.worlds.raster import REACH, SHAPES, Canvas
 from minisora.worlds.scene import Frame, Scene, State, check_seconds, clock, dice, narrow, reflect
-from minisora.worlds.shapes import stands_out
+from minisora.worlds.shapes import behind, stands_out
 
 RADIUS = {"small": 0.085, "large": 0.115}  # units: a large thing has room on both sides of its wall in a square frame
 HALF = 1.05  # half the width of any shape, in radii, and a little
@@ -79,9 +79,7 @@ def sample(
     if count not in (None, 1, 2):
         raise MinisoraError(f"an occlusion scene cannot have {count} things: it holds 1 or 2")
     colors = narrow("color", color, COLORS)
-    places = [b for b in narrow("background", background, BACKGROUNDS) if any(stands_out(c, b) for c in colors)]
-    if not places:
-        raise MinisoraError("none of these colors stands out from the background: choose another background or color")
+    places = behind(colors, narrow("background", background, BACKGROUNDS))
     what, place = rng.choice(narrow("kind", kind, SETTINGS)), rng.choice(places)
     way = rng.choice(narrow("direction", direction, ("left", "right")))
     fitting = [name for name in COLORS if stands_out(name, place)]

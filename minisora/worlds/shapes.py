@@ -75,9 +75,7 @@ def sample(
         raise MinisoraError(f"a shapes scene cannot have {count} things: it holds 1 to {MOST}")
     number = count or rng.choices((1, 2, 3), weights=(4, 4, 2))[0]
     colors = narrow("color", color, COLORS)
-    backgrounds = [b for b in narrow("background", background, BACKGROUNDS) if any(stands_out(c, b) for c in colors)]
-    if not backgrounds:
-        raise MinisoraError("none of these colors stands out from the background: choose another background or color")
+    backgrounds = behind(colors, narrow("background", background, BACKGROUNDS))
     look = rng.choice([s for s in narrow("style", style, STYLE_BACKGROUNDS) if _overlap(s, backgrounds)] or [""])
     if not look:
         raise MinisoraError(f"none of these styles can be drawn on {', '.join(backgrounds)}: see STYLE_BACKGROUNDS")
@@ -100,6 +98,14 @@ def _overlap(style: str, backgrounds: list[str]) -> list[str]:
 def stands_out(color: str, background: str) -> bool:
     """Whether a thing of this color can be told from this background at a glance."""
     return math.dist(COLORS[color], BACKGROUNDS[background]) > 110
+
+
+def behind(colors: list[str], backgrounds: list[str]) -> list[str]:
+    """Those of the backgrounds from which one of these colors stands out."""
+    found = [b for b in backgrounds if any(stands_out(c, b) for c in colors)]
+    if not found:
+        raise MinisoraError("none of these colors stands out from the background: choose another background or color")
+    return found
 
 
 @cache
