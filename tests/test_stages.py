@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from minisora.core.checkpoint import load_into
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe, Run
 from minisora.data.clip import Clip
@@ -24,16 +26,19 @@ from minisora.models.vae import VAE
 from minisora.tokens.known import Known
 from minisora.train import engine, latents, stages
 from minisora.train import vae as vae_stage
-from minisora.train.dit import Learner, given, step_for
+from minisora.train.dit import given, step_for
 from minisora.train.engine import fit
 from minisora.train.prepare import Ready
 from minisora.train.shelf import Shelf, fill
+from minisora.train.text import ABOUT, UNASKED, Reader, lesson
+from minisora.worlds import shapes
 from minisora.zoo.presets import preset
 from tests.test_cli import run  # noqa: F401, a fixture
 from tests.test_engine import small_disk
 
 TINY = preset("tiny")
 CLIPS = WorldClips(("shapes", "craft"), 6, sizes=["9x32x32"])
+CAPTIONS = [CLIPS.caption(index) for index in range(len(CLIPS))]
 
 
 @pytest.fixture(scope="module")
@@ -198,27 +203,26 @@ def test_rings_are_trained_on(vae: VAE, tmp_path: Path, monkeypatch: pytest.Monk
         "shapes", 2, sizes=["17x32x32"], constraints={"shapes": {"motion": "clockwise", "style": "flat"}}
     )
     shelf = latents.encode(vae, clips, tmp_path / "round")
-    model, tokenizer = learner(shelf)
+    model, step = learner(shelf)
     seen = []
-    forward = model.dit.forward
-    monkeypatch.setattr(model.dit, "forward", lambda tokens, *rest: seen.append(tokens.ring) or forward(tokens, *rest))
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda tokens, *rest: seen.append(tokens.ring) or forward(tokens, *rest))
     for number in range(20):
-        loss, _ = step_for(tokenizer, stride=4)(model, [shelf[0], shelf[1]], torch.Generator().manual_seed(number))
+        loss, _ = step(model, [shelf[0], shelf[1]], torch.Generator().manual_seed(number))
         assert loss.isfinite()
     assert any(ring is not None and ring.max() == 4 for ring in seen) and any(ring is None for ring in seen)
 
 
-def learner(shelf: Shelf) -> tuple[Learner, Tokenizer]:
+def learner(shelf: Shelf) -> tuple[DiT, Callable]:
     tokenizer = Tokenizer.train([item["caption"] for item in shelf.items], 300)
     torch.manual_seed(0)
     text = replace(TINY.text, vocabulary=tokenizer.size)
     assert isinstance(text, TextConfig)
-    return Learner(DiT(replace(TINY.dit, layers=2)), TextEncoder(text)), tokenizer
+    return DiT(replace(TINY.dit, layers=2)), step_for(TextEncoder(text), tokenizer, stride=4)
 
 
 def test_the_transformer_learns_a_clip_by_heart(shelf: Shelf) -> None:
-    model, tokenizer = learner(shelf)
-    step = step_for(tokenizer, stride=4)
+    model, step = learner(shelf)
     batch = [shelf[0]] * 8
     optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
     losses = []
@@ -310,6 +314,10 @@ def test_from_a_command_to_weights(run, tmp_path: Path) -> None:  # noqa: F811
     told = run(*words, "--stage", "vae")
     assert told.status == 0 and "dB" in told.out
     told = run(*words[:-2], "--stage", "dit")
+    assert told.status == 2 and "--stage text first" in told.err
+    told = run(*words[:-2], "--stage", "text")
+    assert told.status == 0, told.err
+    told = run(*words[:-2], "--stage", "dit")
     assert told.status == 0, told.err
     assert (tmp_path / "new" / "samples" / "000002.png").exists()
     told = run("generate", "a red circle", "--preset", "new/model", "--steps", "2", "--out", "red.mp4")
@@ -344,12 +352,9 @@ def test_a_vae_of_another_preset_is_not_begun_with(tmp_path: Path) -> None:
 def test_compiled_parts_make_the_same_weights(shelf: Shelf, tmp_path: Path) -> None:
     weights = []
     for compile in (False, True):
-        model, tokenizer = learner(shelf)
+        model, step = learner(shelf)
         recipe, out = Recipe(steps=2, batch=2, ema=0.0), tmp_path / str(compile)
-        fit(
-            model, lambda number: [shelf[0], shelf[1]], step_for(tokenizer, stride=4), recipe, out,
-            dtype=torch.float32, compile=compile,
-        )  # fmt: skip
+        fit(model, lambda number: [shelf[0], shelf[1]], step, recipe, out, dtype=torch.float32, compile=compile)
         weights.append(model.state_dict())
     assert weights[0].keys() == weights[1].keys()
     for name, tensor in weights[0].items():
@@ -373,36 +378,69 @@ def test_a_decoder_learns_to_mend_rough_latents_and_leaves_the_encoder_alone(tmp
 
 
 def test_a_transformer_goes_on_from_another_run(tmp_path: Path) -> None:
-    """On other clips, whose words join the vocabulary."""
     still = Recipe(steps=1, batch=2, rate=1e-12, ema=0.0)
     stages.train_vae(TINY, CLIPS, tmp_path / "one", recipe=still)
+    with pytest.raises(MinisoraError, match="--stage text first"):
+        stages.train_dit(TINY, CLIPS, tmp_path / "one", recipe=still)
+    stages.train_text(TINY, CAPTIONS, tmp_path / "one", recipe=still)
     begun = stages.train_dit(TINY, CLIPS, tmp_path / "one", recipe=still)
     others = replace(CLIPS, names=("painter",))
-    vae, learner, tokenizer = stages.train_dit(TINY, others, tmp_path / "two", recipe=still, begun=copy.deepcopy(begun))
-    assert list(tokenizer.pairs)[: len(begun[2].pairs)] == list(begun[2].pairs)
-    assert len(tokenizer.encode("A brush paints")) < len(begun[2].encode("A brush paints"))
-    assert learner.text.config.vocabulary == tokenizer.size > begun[2].size
-    for old, new in ((begun[0], vae), (begun[1], learner)):
+    now = stages.train_dit(TINY, others, tmp_path / "two", recipe=still, begun=copy.deepcopy(begun))
+    assert now.tokenizer.pairs == begun.tokenizer.pairs
+    for old, new in zip(begun[:3], now[:3], strict=True):
         for name, parameter in old.named_parameters():
-            now = new.get_parameter(name)[: len(parameter)]  # the embedding has grown
-            torch.testing.assert_close(now, parameter, atol=1e-6, rtol=0)
+            torch.testing.assert_close(new.get_parameter(name), parameter, atol=1e-6, rtol=0)
 
     told = replace(TINY, dit=replace(TINY.dit, places=True, layers=1))  # what is begun stays as it is
-    sora = Sora.assemble("tiny", told, vae, learner.dit, learner.text, tokenizer)
-    sora.save(tmp_path / "model")
+    Sora.assemble("tiny", told, *now).save(tmp_path / "model")
     assert Sora.from_pretrained(tmp_path / "model", device="cpu").preset.dit == TINY.dit
     shutil.rmtree(tmp_path / "two" / "latents")
-    with pytest.raises(MinisoraError, match="vae was"):
-        stages.train_dit(
-            TINY, others, tmp_path / "two", recipe=still, begun=(VAE(TINY.vae), *begun[1:]), run=Run(resume=True)
-        )
+    for other, what in (({"vae": VAE(TINY.vae)}, "vae was"), ({"text": TextEncoder(now.text.config)}, "text was")):
+        shutil.rmtree(tmp_path / "two" / "latents", ignore_errors=True)
+        with pytest.raises(MinisoraError, match=what):
+            stages.train_dit(
+                TINY, others, tmp_path / "two", recipe=still, begun=begun._replace(**other), run=Run(resume=True)
+            )
 
     fine = replace(TINY, dit=replace(TINY.dit, patch=(1, 1, 1)))
-    _, finer, _ = stages.train_dit(fine, others, tmp_path / "three", recipe=still, begun=(vae, learner, tokenizer))
-    assert finer.dit.config == fine.dit and finer.dit.embed.weight.shape[1] == TINY.dit.channels
-    torch.testing.assert_close(
-        finer.dit.blocks[0].mlp_in.weight, begun[1].dit.blocks[0].mlp_in.weight, atol=1e-6, rtol=0
+    finer = stages.train_dit(fine, others, tmp_path / "three", recipe=still, begun=copy.deepcopy(begun)).dit
+    assert finer.config == fine.dit and finer.embed.weight.shape[1] == TINY.dit.channels
+    torch.testing.assert_close(finer.blocks[0].mlp_in.weight, begun.dit.blocks[0].mlp_in.weight, atol=1e-6, rtol=0)
+
+
+def test_new_words_join_the_vocabulary_of_a_text_encoder(tmp_path: Path) -> None:
+    still = Recipe(steps=1, batch=2, rate=1e-12, ema=0.0)
+    first, words = stages.train_text(TINY, CAPTIONS, tmp_path / "one", recipe=still)
+    others = [replace(CLIPS, names=("painter",)).caption(index) for index in range(6)]
+    second, more = stages.train_text(TINY, others, tmp_path / "two", recipe=still, begun=(copy.deepcopy(first), words))
+    assert list(more.pairs)[: len(words.pairs)] == list(words.pairs)
+    assert len(more.encode("A brush paints")) < len(words.encode("A brush paints"))
+    assert second.config.vocabulary == more.size > words.size
+    for name, parameter in first.named_parameters():
+        now = second.get_parameter(name)[: len(parameter)]  # the embedding has grown
+        torch.testing.assert_close(now, parameter, atol=1e-6, rtol=0)
+    loaded, same = stages.trained_text(TINY, tmp_path / "two")
+    assert same.pairs == more.pairs and all(
+        map(torch.equal, loaded.state_dict().values(), second.state_dict().values())
     )
+
+
+def test_a_text_encoder_learns_whose_words_are_whose(tmp_path: Path) -> None:
+    """What no set of words can tell: of two things with their colors swapped, each row's thing has the other color."""
+    pairs = [shapes.sample(seed, count=2, style="flat") for seed in range(400)]
+    captions = [shapes.caption(scene) for scene in pairs]
+    recipe = Recipe(steps=120, batch=32, rate=4e-3, matrix_rate=0.03, decay=0.5, ema=0.9)
+    text, tokenizer = stages.train_text(TINY, captions[:-60], tmp_path, recipe=recipe)
+    reader = Reader(text)
+    load_into(reader, tmp_path / "text" / "model.safetensors")
+    for question, chance in (("size", 0.5), ("color", 1 / 8), ("shape", 1 / 6)):
+        right = []
+        for caption in captions[-60:]:
+            ids, answers = lesson(caption, tokenizer)
+            here = answers[:, 2 + ABOUT.index(question)]
+            told = reader([ids])[2 + ABOUT.index(question)].argmax(-1)
+            right.append((told == here)[here != UNASKED].float().mean().item())
+        assert sum(right) / len(right) > (1 + chance) / 2, question
 
 
 def test_a_flicker_costs_more_than_a_steady_error() -> None:

@@ -28,6 +28,7 @@ MODULES = (
     "minisora.train.engine",
     "minisora.train.optim",
     "minisora.train.state",
+    "minisora.train.text",
     "minisora.train.vae",
     "minisora.generate.direct",
 )

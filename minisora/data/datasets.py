@@ -71,12 +71,20 @@ class WorldClips:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Clip:
+        scene, size, detail = self._asked(index)
+        return rendered(scene, size, self.fps, detail)
+
+    def caption(self, index: int) -> str:
+        """The caption of a clip that need not be drawn for it."""
+        scene, _, detail = self._asked(index)
+        return world(scene.world).caption(scene, detail)
+
+    def _asked(self, index: int) -> tuple[Scene, Size, str]:
         check_index(index, self.count)
         name, seed = self.names[index % len(self.names)], self.seed * SEEDS + index
         rng = dice(name, seed, "clip")
         size = parse_size(rng.choice(self.sizes))
-        detail = rng.choice(DETAILS[:2]) if self.detail == "either" else self.detail
-        return rendered(self._scene(name, seed), size, self.fps, detail)
+        return self._scene(name, seed), size, rng.choice(DETAILS[:2]) if self.detail == "either" else self.detail
 
     def _scene(self, name: str, seed: int) -> Scene:
         longest = max(parse_size(choice)[0] for choice in self.sizes)

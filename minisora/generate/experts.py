@@ -17,11 +17,15 @@ def paired(early: Sora, late: Sora, below: float = 0.9) -> Sora:
     """The early model, which the late one takes over from as soon as the time is `below` or less."""
     if not 0 < below < 1:
         raise MinisoraError(f"the late expert takes over at {below}: take a time between 0 and 1, such as 0.9")
-    ours, theirs = ((each.preset.vae, each.dit.config.patch, each.tokenizer.size) for each in (early, late))
-    if ours != theirs or not all(
-        torch.equal(getattr(early.vae, name), getattr(late.vae, name)) for name in ("mean", "std")
-    ):
-        raise MinisoraError("two experts share the VAE, the size of tokens and the tokenizer: train one from the other")
-    preset = replace(early.preset, late=Late(late.dit.config, late.text.config, below))
-    dit = late.dit.to(early.device).lower(early.dtype)
-    return replace(early, preset=preset, late=(dit, late.text.to(early.device)), weights="unsaved")
+    shared = early.vae.mean, early.vae.std, *early.text.parameters()
+    theirs = late.vae.mean, late.vae.std, *late.text.parameters()
+    same = all(a.shape == b.shape and torch.equal(a, b.to(a)) for a, b in zip(shared, theirs, strict=False))
+    ours, others = (
+        (each.preset.vae, each.preset.text, each.dit.config.patch, each.tokenizer.size) for each in (early, late)
+    )
+    if ours != others or not same:
+        raise MinisoraError(
+            "two experts share the VAE, the text encoder and the size of tokens: train one from the other"
+        )
+    preset = replace(early.preset, late=Late(late.dit.config, below))
+    return replace(early, preset=preset, late=late.dit.to(early.device).lower(early.dtype), weights="unsaved")

@@ -43,7 +43,7 @@ class Stored:
     tokenizer: Tokenizer
     digest: str
     """sha256 of all files together."""
-    late: tuple[DiT, TextEncoder] | None
+    late: DiT | None
 
 
 def bundled(name: str) -> Path:
@@ -87,12 +87,7 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str) -> Stored
         pattern = re.compile(rf"{part}(-\d+-of-\d+)?\.safetensors")
         return _fill(make, [folder / name for name in sorted(files) if pattern.fullmatch(name)], device)
 
-    late = None
-    if (other := preset.late) is not None:
-        late = (
-            filled("late-dit", lambda: DiT(other.dit).lower(dtype)),
-            filled("late-text", lambda: TextEncoder(other.text)),
-        )
+    other = preset.late
     return Stored(
         content["name"],
         preset,
@@ -101,7 +96,7 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str) -> Stored
         filled("text", lambda: TextEncoder(preset.text)),
         Tokenizer.load(folder / "tokenizer.json"),
         _digest(files),
-        late,
+        other and filled("late-dit", lambda: DiT(other.dit).lower(dtype)),
     )
 
 

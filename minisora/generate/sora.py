@@ -52,7 +52,7 @@ class Sora:
     """What the DiT computes in. Noise, latents and the VAE stay in fp32, where rounding would be seen."""
     weights: str = "unsaved"
     """The sha256 of the files that the weights came from, or where they were published."""
-    late: tuple[DiT, TextEncoder] | None = None
+    late: DiT | None = None
     """What takes over where there is little noise, if there are two experts (experts.py)."""
 
     @classmethod
@@ -115,7 +115,7 @@ class Sora:
         if not isinstance(self.tokenizer, Tokenizer):
             raise MinisoraError("open weights are not written again: load them from the folder that they came in")
         models = {"vae": self.vae, "text": self.text, "dit": self.dit}
-        models |= dict(zip(("late-dit", "late-text"), self.late or (), strict=False))
+        models |= {"late-dit": self.late} if self.late is not None else {}
         kind = pick_dtype(self.device, dtype)
         digest = folders.save(Path(folder), self.name, self.preset, models, self.tokenizer, kind)
         if kind == torch.float32:  # else what was written is rounded, and clips of this one are made by other weights
@@ -213,14 +213,13 @@ class Sora:
 
     def _velocity(self, canvas: Canvas, prompts: Sequence[str]) -> Velocity:
         """The velocity of the unknown tokens, those of each clip under its prompt; of two experts, that in charge."""
-        early = self._asked((self.dit, self.text), canvas, prompts)
+        rows = [row.to(self.dtype) for row in self._read(prompts)]
+        early = self._asked(self.dit, canvas, rows)
         if self.late is None or self.preset.late is None:
             return early
-        return relayed(early, self._asked(self.late, canvas, prompts), self.preset.late.below)
+        return relayed(early, self._asked(self.late, canvas, rows), self.preset.late.below)
 
-    def _asked(self, expert: tuple[DiT, TextEncoder], canvas: Canvas, prompts: Sequence[str]) -> Velocity:
-        dit, encoder = expert
-        rows = [row.to(self.dtype) for row in self._read(prompts, encoder)]
+    def _asked(self, dit: DiT, canvas: Canvas, rows: Sequence[Tensor]) -> Velocity:
         text = pack_text(rows, dit.config.text_length, dit.config.padded)
 
         def model(tokens: Tokens, t: Tensor) -> Tensor:
@@ -230,13 +229,13 @@ class Sora:
 
         return canvas.velocity(model)
 
-    def _read(self, prompts: Sequence[str], encoder: TextEncoder) -> list[Tensor]:
+    def _read(self, prompts: Sequence[str]) -> list[Tensor]:
         """The rows of each prompt. One that is too long is refused: nobody wants a video of half a prompt."""
         prompts, limit = [clean(prompt) for prompt in prompts], self.dit.config.text_length
         ids = {prompt: self.tokenizer.encode(prompt) for prompt in prompts}
         if (longest := max(map(len, ids.values()))) > limit:
             raise MinisoraError(f"a prompt has {longest} tokens, and {self.name} reads {limit}: shorten it")
-        rows = dict(zip(ids, encoder(list(ids.values())), strict=True))
+        rows = dict(zip(ids, self.text(list(ids.values())), strict=True))
         if self.preset.weights is None and "" in rows:
             rows[""] = rows[""][:0]  # our training drops a prompt by leaving out its rows, Wan's by encoding ""
         return [rows[prompt] for prompt in prompts]

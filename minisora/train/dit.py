@@ -30,16 +30,11 @@ ROUGHEST = 0.2
 """The latest time that what is given may stand at."""
 
 
-class Learner(nn.Module):
-    """The transformer and the text encoder that learns with it."""
-
-    def __init__(self, dit: DiT, text: TextEncoder) -> None:
-        super().__init__()
-        self.dit, self.text = dit, text
-
-
-def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
-    """The step function of the engine. `stride` is the number of frames in a latent."""
+def step_for(
+    encoder: TextEncoder, tokenizer: Tokenizer, stride: int, shift: float = 1.0,
+    within: tuple[float, float] = (0.0, 1.0),
+) -> Callable:  # fmt: skip
+    """The step function of the engine. `stride` is the number of frames in a latent; the encoder stays as it is."""
     ids: dict[str, list[int]] = {}  # captions are few and come again
 
     def prompt(caption: str, length: int) -> list[int]:
@@ -48,25 +43,25 @@ def step_for(tokenizer: Tokenizer, stride: int, shift: float = 1.0) -> Callable:
         return ids[caption]
 
     def step(model: nn.Module, batch: Sequence[Item], generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        assert isinstance(model, Learner)
-        dit, patch = model.dit, model.dit.config.patch
-        device = dit.table.device
+        assert isinstance(model, DiT)
+        config, device = model.config, model.table.device
         # neighbours of equal length make few attention calls
         shown = sorted((show(item, generator) for item in batch), key=Shown.tokens)
         known, rings = [each.known for each in shown], [each.ring for each in shown]
-        canvas = paint([each.z.to(device) for each in shown], known, patch, stride, rings)
+        canvas = paint([each.z.to(device) for each in shown], known, config.patch, stride, rings)
 
-        rows = model.text([prompt(each.caption, dit.config.text_length) for each in shown])
+        with torch.no_grad():
+            rows = encoder([prompt(each.caption, config.text_length) for each in shown])
         kept = torch.rand(len(shown), generator=generator) >= DROPPED
         rows = [row if keep else row[:0] for row, keep in zip(rows, kept, strict=True)]
-        text = pack_text(rows, dit.config.text_length, dit.config.padded)
+        text = pack_text(rows, config.text_length, config.padded)
 
         x, lengths = canvas.tokens.x, torch.tensor(canvas.tokens.lengths, device=device)
         noise = torch.randn(x.shape, generator=generator).to(device)
-        t = sample_times(len(shown), generator, shift).to(device)
+        t = sample_times(len(shown), generator, shift, within=within).to(device)
         t = torch.where(canvas.unknown, t.repeat_interleave(lengths), canvas.times)  # what is known is near time 0
 
-        v = dit(canvas.tokens.with_x(mix(x, noise, t)), t, text)
+        v = model(canvas.tokens.with_x(mix(x, noise, t)), t, text)
         counts = {"weight": int(canvas.unknown.sum()), "clips": len(shown), "tokens": len(x)}
         return loss(v, velocity(x, noise), canvas.unknown), dict(counts)
 

@@ -1,10 +1,10 @@
-"""The two stages of training a preset, from toy worlds to weights: first the video VAE, then the transformer."""
+"""The three stages of training a preset: the video VAE, the text encoder, and the transformer that needs them both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -21,17 +21,27 @@ from minisora.models.vae import VAE
 from minisora.train import critic as critic_stage
 from minisora.train import dit as dit_stage
 from minisora.train import latents
+from minisora.train import text as text_stage
 from minisora.train import vae as vae_stage
 from minisora.train.critic import Critic, Rivals, Terms
 from minisora.train.distributed import join, main_first, wait
 from minisora.train.engine import Step, fit
 from minisora.train.prepare import Ready
-from minisora.train.shelf import fingerprint_of_weights
+from minisora.train.shelf import fingerprint, fingerprint_of_weights
 from minisora.zoo.presets import Preset
 
 Callback = Callable[..., object]
-Trained = tuple[VAE, dit_stage.Learner, Tokenizer]
-TRAINED = "vae.safetensors"
+TRAINED, READS, WORDS = "vae.safetensors", "text.safetensors", "tokenizer.json"
+"""What the first two stages leave in the folder of a run."""
+
+
+class Trained(NamedTuple):
+    """What it takes to generate."""
+
+    vae: VAE
+    dit: DiT
+    text: TextEncoder
+    tokenizer: Tokenizer
 
 
 def train_vae(
@@ -77,46 +87,66 @@ def train_vae(
     return average
 
 
+def train_text(
+    preset: Preset, captions: Sequence[str], out: Path, *, recipe: Recipe | None = None, run: Run = Run(),
+    begun: tuple[TextEncoder, Tokenizer] | None = None,
+) -> tuple[TextEncoder, Tokenizer]:  # fmt: skip
+    """Teach a text encoder to read captions, a new one or one that is `begun`, whose vocabulary new words join."""
+    recipe = recipe or preset.recipes["text"]
+    seed_everything(recipe.seed)
+    tokenizer = Tokenizer.train(captions, preset.text.vocabulary, begun and begun[1])
+    note = {"captions": fingerprint(list(captions)), "begun": begun and fingerprint_of_weights(begun[0])}
+    text = begun[0] if begun else TextEncoder(replace(preset.text, vocabulary=tokenizer.size))
+    text.grow(tokenizer.size)
+    note["text"] = repr(text.config)
+    reader = text_stage.Reader(text.requires_grad_(True)).to(pick_device(run.device))
+    loader = Loader(captions, recipe.batch, recipe.seed)  # type: ignore[arg-type]
+    average = _fit(reader, loader, text_stage.step_for(tokenizer), recipe, out / "text", run, note, None)
+    assert isinstance(average, text_stage.Reader)
+    if join().main:
+        save_tensors(out / READS, average.text.state_dict())
+        tokenizer.save(out / WORDS)
+    wait()
+    return average.text, tokenizer
+
+
 def train_dit(
     preset: Preset, clips: Dataset, out: Path, *, recipe: Recipe | None = None, run: Run = Run(),
-    begun: Trained | None = None, callback: Callback | None = None,
+    begun: Trained | None = None, shift: float | None = None, within: tuple[float, float] = (0.0, 1.0),
+    callback: Callback | None = None,
 ) -> Trained:  # fmt: skip
-    """Encode the clips with the trained VAE, and train transformer and text encoder on their latents.
+    """Encode clips with the trained VAE and prompts with the trained text encoder, and train the transformer on them.
 
-    All three go on from what is `begun`: a VAE in `out` takes the place of its VAE, new words join its vocabulary, and
-    a transformer of coarser tokens is cut to those of the preset.
-    `callback(steps, vae, learner, tokenizer)` comes after every checkpoint.
+    It goes on from what is `begun`: a VAE or text encoder in `out` takes the place of that one's, and a transformer of
+    coarser tokens is cut to those of the preset. An expert for some times only learns `within` them, with a `shift` of
+    its own. `callback(steps, trained)` comes after every checkpoint.
     """
     recipe = recipe or preset.recipes["dit"]
     seed_everything(recipe.seed)
     device = pick_device(run.device)
-    vae = trained_vae(preset, out, begun and begun[0]).to(device)
+    vae = trained_vae(preset, out, begun and begun.vae).to(device)
+    text, tokenizer = trained_text(preset, out, begun and (begun.text, begun.tokenizer))
+    text.to(device)
     with main_first():
         ready = Ready(clips, out / "clips-dit", run.workers)
         shelf = latents.encode(vae, ready, out / "latents")
-    captions = (item["caption"] for item in shelf.items)
-    tokenizer = Tokenizer.train(captions, preset.text.vocabulary, begun and begun[2])
-    note = {"latents": ready.of, "vae": fingerprint_of_weights(vae), "shift": preset.sampling.shift}
-    note |= {"begun": begun and fingerprint_of_weights(begun[1])}
-    if begun is not None:
-        learner = begun[1]
-        if learner.dit.config.patch != preset.dit.patch:
-            learner.dit = finer(learner.dit, preset.dit.patch)
-        learner.text.grow(tokenizer.size)
-    else:
-        text = TextEncoder(replace(preset.text, vocabulary=tokenizer.size))
-        learner = dit_stage.Learner(DiT(preset.dit), text)
+    shift = preset.sampling.shift if shift is None else shift
+    note = {"latents": ready.of, "vae": fingerprint_of_weights(vae), "shift": shift, "within": within}
+    note |= {"text": fingerprint_of_weights(text), "begun": begun and fingerprint_of_weights(begun.dit)}
+    dit = DiT(preset.dit) if begun is None else begun.dit
+    if dit.config.patch != preset.dit.patch:
+        dit = finer(dit, preset.dit.patch)
 
     def told(steps: int, average: nn.Module) -> None:
         if callback is not None:
-            callback(steps, vae, average, tokenizer)
+            callback(steps, Trained(vae, average, text, tokenizer))  # type: ignore[arg-type]
 
     loader = Loader(shelf, recipe.batch, recipe.seed)  # type: ignore[arg-type]
-    note["dit"] = repr(learner.dit.config)
-    step = dit_stage.step_for(tokenizer, vae.config.compression[0], preset.sampling.shift)
-    average = _fit(learner.to(device).requires_grad_(True), loader, step, recipe, out / "dit", run, note, told)
-    assert isinstance(average, dit_stage.Learner)
-    return vae, average, tokenizer
+    note["dit"] = repr(dit.config)
+    step = dit_stage.step_for(text, tokenizer, vae.config.compression[0], shift, within)
+    average = _fit(dit.to(device).requires_grad_(True), loader, step, recipe, out / "dit", run, note, told)
+    assert isinstance(average, DiT)
+    return Trained(vae, average, text, tokenizer)
 
 
 def _fit(
@@ -137,3 +167,16 @@ def trained_vae(preset: Preset, out: Path, begun: VAE | None = None) -> VAE:
     if begun is None:
         raise MinisoraError(f"{out} holds no trained VAE: run this command with --stage vae first")
     return begun.requires_grad_(False).eval()
+
+
+def trained_text(
+    preset: Preset, out: Path, begun: tuple[TextEncoder, Tokenizer] | None = None
+) -> tuple[TextEncoder, Tokenizer]:
+    """The text encoder in the folder of a run and its tokenizer, or those that are begun."""
+    if (out / READS).exists():
+        tokenizer = Tokenizer.load(out / WORDS)
+        begun = TextEncoder(replace(preset.text, vocabulary=tokenizer.size)), tokenizer
+        load_into(begun[0], out / READS)
+    if begun is None:
+        raise MinisoraError(f"{out} holds no trained text encoder: run this command with --stage text first")
+    return begun[0].requires_grad_(False).eval(), begun[1]

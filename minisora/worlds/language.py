@@ -270,5 +270,25 @@ def _pattern(attribute: str) -> tuple[re.Pattern[str], dict[str, str]]:
 
 def mentions(text: str, attribute: str) -> list[str]:
     """The values of one attribute that a text names, in the order in which it names them."""
+    return [value for value, _ in _found(text, attribute)]
+
+
+def _found(text: str, attribute: str) -> list[tuple[str, tuple[int, int]]]:
+    """The same, and from where to where each is named."""
     pattern, names = _pattern(attribute)
-    return [names[found.lower()] for found in pattern.findall(text)]
+    return [(names[found[0].lower()], found.span()) for found in pattern.finditer(text)]
+
+
+def things(text: str, attributes: Iterable[str]) -> list[tuple[int, int, dict[str, str]]]:
+    """The stretches of a text, from where to where, that are about one thing each, and what they say of it.
+
+    Every thing has its color named, and only one; so an attribute belongs to things if there are as many of it.
+    """
+    found = {name: _found(text, name) for name in attributes}
+    told = {name: named for name, named in found.items() if len(named) == len(found["color"])}
+    stretches = []
+    for each in range(len(found["color"])):
+        spans = [named[each][1] for named in told.values()]
+        said = {name: named[each][0] for name, named in told.items()}
+        stretches.append((min(start for start, _ in spans), max(end for _, end in spans), said))
+    return stretches

@@ -39,10 +39,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class Late:
-    """A second transformer and its text encoder, for the steps with little noise."""
+    """A second transformer, for the steps with little noise."""
 
     dit: DiTConfig
-    text: TextConfig
     below: float = 0.9
     """The time at which it takes over."""
 
@@ -60,7 +59,7 @@ class Preset:
     fps: float
     sampling: Sampling
     recipes: dict[str, Recipe]
-    """For "vae" and "dit"; the text encoder learns with the DiT or is not trained."""
+    """For "vae", "text" and "dit", the stages in their order; the text encoder of open weights is not trained."""
     weights: Weights | None = None
     late: Late | None = None
 
@@ -157,6 +156,7 @@ PRESETS: dict[str, Preset] = {
         sampling=Sampling(steps=20, guidance=3.0, shift=4.0),
         recipes={
             "vae": Recipe(steps=600, batch=16, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.99),
+            "text": Recipe(steps=400, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.98, weight_decay=0.1),
             "dit": Recipe(steps=4000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.995, weight_decay=0.1),
         },
     ),
@@ -191,6 +191,7 @@ PRESETS: dict[str, Preset] = {
         sampling=Sampling(steps=20, guidance=3.0, shift=3.0),
         recipes={
             "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.5, ema=0.995),
+            "text": Recipe(steps=1200, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.98, weight_decay=0.1),
             "dit": Recipe(steps=30_000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5, weight_decay=0.1),
         },
     ),
@@ -203,6 +204,7 @@ PRESETS: dict[str, Preset] = {
         sampling=Sampling(steps=50),
         recipes={
             "vae": Recipe(steps=50_000, batch=16, rate=5e-4, warmup=500),
+            "text": Recipe(steps=5000, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, weight_decay=0.1),
             "dit": Recipe(steps=100_000, batch=256, rate=1e-3, matrix_rate=0.01, warmup=1000, ema=0.9999),
         },
     ),
@@ -260,5 +262,5 @@ def parameters(preset: Preset) -> dict[str, int]:
     with torch.device("meta"):
         models = {"vae": VAE(preset.vae), "dit": DiT(preset.dit), "text": TextEncoder(preset.text)}
         if preset.late:
-            models |= {"late-dit": DiT(preset.late.dit), "late-text": TextEncoder(preset.late.text)}
+            models["late-dit"] = DiT(preset.late.dit)
     return {part: sum(weight.numel() for weight in model.parameters()) for part, model in models.items()}

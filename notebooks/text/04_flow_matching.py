@@ -21,6 +21,7 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
+from torch.special import ndtr, ndtri
 
 from minisora.core.errors import MinisoraError
 from minisora.course.exercises import exercise
@@ -200,15 +201,23 @@ def loss(v: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
 # other way round. At both ends the best answer is little more than $-x_t$ or $x_t$, with a mean added. The middle is hard, so it is asked most often: a Gaussian, pressed into 0 … 1.
 
 # %% tags=["source: minisora.diffusion.flow.sample_times"]
-def sample_times(n: int, generator: torch.Generator, shift: float = 1.0, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def sample_times(
+    n: int, generator: torch.Generator, shift: float = 1.0, mean: float = 0.0, std: float = 1.0,
+    within: tuple[float, float] = (0.0, 1.0),
+) -> Tensor:  # fmt: skip
     """Times to train at, one per clip, (n,): logit-normal (Esser et al. 2024), then shifted like the schedule.
 
     The middle of the path is the hardest to learn: near t = 0 and t = 1 the best answer is nearly -x_t or x_t itself.
+    An expert for some times only is trained `within` them: the same times, without those outside.
     """
     if not std > 0:
         raise MinisoraError(f"times cannot be spread by std {std}: it has to be above 0")
-    logit = mean + std * torch.randn(n, generator=generator, device=generator.device, dtype=torch.float64)
-    return shifted(logit.sigmoid(), shift)
+    if not 0 <= within[0] < within[1] <= 1:
+        raise MinisoraError(f"times within {within[0]} … {within[1]} cannot be: they have to lie, in order, in 0 … 1")
+    bounds = shifted(torch.tensor(within, dtype=torch.float64, device=generator.device), 1 / shift)
+    low, high = ndtr((bounds.clamp(0, 1).logit() - mean) / std)  # the shares of a Gaussian below the bounds
+    share = low + (high - low) * torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
+    return shifted((mean + std * ndtri(share)).sigmoid(), shift)
 
 
 # %%

@@ -430,7 +430,7 @@ def relayed(early: Velocity, late: Velocity, below: float) -> Velocity:
 
 
 # %%
-noisy, clear = replace(toy, late=None), replace(toy, dit=toy.late[0], text=toy.late[1], late=None)
+noisy, clear = replace(toy, late=None), replace(toy, dit=toy.late, late=None)
 wish = "a large purple star moves to the left on a white background"
 figure, axes = plt.subplots(3, 1, figsize=(8, 4.4))
 for ax, (name, model) in zip(axes, {"the early expert alone": noisy, "the late one alone": clear, "both": toy}.items(), strict=True):

@@ -5,7 +5,7 @@
 The clips are wide, 9x32x56, one flat thing each, which the world never cuts off. One model sees random squares of them,
 as was usual for images and video; the other sees them as they are. Sora's report shows what comes of it, here it is
 counted: a clip cuts its subject off if more than a speck of something else than background touches the border. The two
-train side by side, a core each, with the same VAE.
+train side by side, a core each, with the same VAE and text encoder.
 """
 
 import argparse
@@ -76,8 +76,8 @@ def learn(size: tuple[int, int, int], out: Path, minutes: float, n: int) -> list
     """Train the transformer on clips of a size, ask it for `n` of them, and say which cut their subject off."""
     torch.set_num_threads(1)
     own = shaped(size)
-    vae, learner, tokenizer = stages.train_dit(own, data(size), out, run=Run(minutes=minutes))  # type: ignore[arg-type]
-    sora = Sora.assemble("tiny", own, vae, learner.dit, learner.text, tokenizer)
+    trained = stages.train_dit(own, data(size), out, run=Run(minutes=minutes))  # type: ignore[arg-type]
+    sora = Sora.assemble("tiny", own, *trained)
     made: list[bool] = []
     for start in range(0, n, 50):
         scenes = [shapes.sample(FIRST + place, 1.0, **ONE) for place in range(start, min(start + 50, n))]  # type: ignore[arg-type]
@@ -88,7 +88,12 @@ def learn(size: tuple[int, int, int], out: Path, minutes: float, n: int) -> list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=5.0, help="for each transformer; the VAE has a fifth of it")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=5.0,
+        help="for each transformer; the VAE has a fifth of it, the text encoder a tenth",
+    )
     parser.add_argument("--n", type=int, default=200)
     options = parser.parse_args()
     print(f"{describe()['device']}, {describe()['cores']}")
@@ -96,7 +101,10 @@ def main() -> None:
         outs = {size: Path(folder) / name for size, name in ((SQUARE, "square"), (WIDE, "wide"))}
         stages.train_vae(shaped(WIDE), data(WIDE), outs[WIDE], run=Run(minutes=options.minutes / 5, workers=2))  # type: ignore[arg-type]
         outs[SQUARE].mkdir(parents=True)
-        copy(outs[WIDE] / stages.TRAINED, outs[SQUARE])
+        captions = [data(WIDE).caption(index) for index in range(CLIPS)]  # type: ignore[union-attr]
+        stages.train_text(shaped(WIDE), captions, outs[WIDE], run=Run(minutes=options.minutes / 10))
+        for name in (stages.TRAINED, stages.READS, stages.WORDS):
+            copy(outs[WIDE] / name, outs[SQUARE])
         jobs = {size: pool.submit(learn, size, out, options.minutes, options.n) for size, out in outs.items()}
         for size, job in jobs.items():
             real = [cuts_off(data(size)[index].frames) for index in range(options.n)]

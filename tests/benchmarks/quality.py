@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.quality [--minutes 6] [--out DIR]
 
-One flat thing on a plain background, 9x32x32. All of it counts: drawing clips, components, VAE, latents, transformer.
+One flat thing on a plain background, 9x32x32. All of it counts: drawing clips, components, VAE, text encoder, latents,
+transformer.
 Judged on scenes that nothing was trained on, guidance as the preset says; the floor is the checker on real clips.
 """
 
@@ -30,15 +31,16 @@ CLIPS, ASKED = 3000, 300
 
 
 def train(minutes: float, out: Path) -> Sora:
-    """The recipes of the preset, cut to a budget: what is left of it after the VAE and the latents is the DiT's."""
+    """The recipes of the preset, cut to a budget: what is left of it after all else is the DiT's."""
     begin, tiny = time.monotonic(), preset("tiny")
     clips = WorldClips("shapes", CLIPS, sizes=[tiny.size], fps=tiny.fps, constraints={"shapes": ONE})
     stages.train_vae(tiny, clips, out, run=Run(minutes=0.12 * minutes, workers=2))
+    stages.train_text(tiny, [clips.caption(index) for index in range(CLIPS)], out, run=Run(minutes=0.05 * minutes))
     before = (time.monotonic() - begin) / 60
-    vae, learner, tokenizer = stages.train_dit(tiny, clips, out, run=Run(minutes=minutes - before - 0.3, workers=2))
+    trained = stages.train_dit(tiny, clips, out, run=Run(minutes=minutes - before - 0.3, workers=2))
     spent = (time.monotonic() - begin) / 60
     print(f"trained in {spent:.2f} minutes, of which {before:.2f} before the latents")
-    return Sora.assemble("tiny", tiny, vae, learner.dit, learner.text, tokenizer)
+    return Sora.assemble("tiny", tiny, *trained)
 
 
 def judge(sora: Sora) -> None:
