@@ -1,6 +1,7 @@
 """The shapes world: every word of a caption is true of the exact state."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from minisora.core.errors import MinisoraError
 from minisora.worlds import shapes
-from minisora.worlds.language import COLORS, WORDS, mentions
+from minisora.worlds.language import COLORS, WORDS, mentions, things
 from minisora.worlds.motion import DIRECTIONS
 from minisora.worlds.raster import REACH, SHAPES
 from minisora.worlds.style import STYLE_BACKGROUNDS
@@ -25,6 +26,9 @@ def test_the_words_of_a_caption_are_those_of_the_state(seed: int, detail: str):
     text, truth = shapes.caption(scene, detail), shapes.state(scene, 17, 64, 64)
     for name in ("shape", "color", "size", "motion"):
         assert mentions(text, name) == [thing[name] for thing in truth.things], text
+    stretches = things(text, ("size", "color", "shape", "motion"))
+    assert [said for _, _, said in stretches] == list(truth.things), text
+    assert all(end <= start for (_, end, _), (start, _, _) in pairwise(stretches)), "no word is about two things"
     assert scene.background in mentions(text, "background")
     assert mentions(text, "style") == ([] if scene.style == "flat" else [scene.style])
     if detail == "descriptive":

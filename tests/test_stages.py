@@ -32,6 +32,7 @@ from minisora.train.prepare import Ready
 from minisora.train.shelf import Shelf, fill
 from minisora.train.text import ABOUT, UNASKED, Reader, lesson
 from minisora.worlds import shapes
+from minisora.worlds.language import WORDS
 from minisora.zoo.presets import preset
 from tests.test_cli import run  # noqa: F401, a fixture
 from tests.test_engine import small_disk
@@ -423,6 +424,18 @@ def test_new_words_join_the_vocabulary_of_a_text_encoder(tmp_path: Path) -> None
     assert same.pairs == more.pairs and all(
         map(torch.equal, loaded.state_dict().values(), second.state_dict().values())
     )
+
+
+def test_a_lesson_tells_of_each_word_what_its_thing_is_like() -> None:
+    tokenizer = Tokenizer()  # a token is a byte
+    caption = "Größe: a big red star that rises and a little blue ring which sinks, white background"
+    ids, answers = lesson(caption, tokenizer)
+    told = answers[:, 2 + ABOUT.index("color")].tolist()
+    said = {value: bytes(id - 2 for id, one in zip(ids, told, strict=True) if one == place).decode()
+            for place, value in enumerate(WORDS["color"])}  # fmt: skip
+    assert said["red"] == "big red star that rises" and said["blue"] == "little blue ring which sinks"
+    assert told.count(UNASKED) == len(ids) - len(said["red"] + said["blue"])
+    assert answers[:, 0].tolist() == ids and set(answers[:, 1].tolist()) == {2}
 
 
 def test_a_text_encoder_learns_whose_words_are_whose(tmp_path: Path) -> None:

@@ -65,12 +65,16 @@ def step_for(tokenizer: Tokenizer) -> Callable:
 
 def lesson(caption: str, tokenizer: Tokenizer) -> tuple[list[int], Tensor]:
     """The ids of a caption, and the answers to all questions about each of them, (ids, questions)."""
-    ids, spoken = tokenizer.encode(caption), things(caption, ABOUT)
+    ids = tokenizer.encode(caption)
+    spoken = [
+        (len(caption[:first].encode()), len(caption[:last].encode()), said)
+        for first, last, said in things(caption, ABOUT)
+    ]
     answers = torch.full((len(ids), 2 + len(ABOUT)), UNASKED)
     answers[:, 0], answers[:, 1] = torch.tensor(ids), min(len(spoken), MOST)
     end = 0
     for row, id in enumerate(ids):
-        start, end = end, end + len(tokenizer.bytes[id].decode(errors="replace"))
+        start, end = end, end + len(tokenizer.bytes[id])
         for first, last, said in spoken:
             if start < last and end > first:  # the word is about this thing
                 for name, value in said.items():

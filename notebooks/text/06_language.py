@@ -4,7 +4,7 @@
 # > **How do words steer pixels?**
 #
 # **You will build** a tokenizer that learns its own vocabulary, the encoder that turns a prompt into rows, the packing that
-# lets prompts of any length lie side by side, and guidance, which makes a model mean what it says.
+# lets prompts of any length lie side by side, guidance, which makes a model mean what it says, and the lessons in which an encoder learns to read.
 #
 # **You need** notebooks 04 and 05.
 #
@@ -16,8 +16,9 @@ PROFILE = "fast"  # "full" trains ten times longer
 # %%
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 
 import ipywidgets as widgets
@@ -26,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import gelu, one_hot, scaled_dot_product_attention
+from torch.nn.functional import cross_entropy, gelu, one_hot, scaled_dot_product_attention
 from torch.nn.utils.rnn import pad_sequence
 
 from minisora.core.errors import MinisoraError
@@ -43,12 +44,14 @@ from minisora.models.text import TextConfig
 from minisora.models.tokenizer import EOS, FIRST_BYTE, FIRST_PAIR, PAD, REMEMBERED, WORD, Pair
 from minisora.nn.norm import RMSNorm
 from minisora.tokens.packing import pack, unpack
+from minisora.train.engine import Metrics
 from minisora.viz.figures import picture
 from minisora.viz.player import show
 from minisora.viz.sheets import png, strip
 from minisora.viz.style import use_style
 from minisora.viz.widgets import explore
 from minisora.worlds import world
+from minisora.worlds.language import WORDS, things
 
 use_style()
 torch.manual_seed(0)
@@ -645,8 +648,7 @@ picture(figure, "A generated picture and, for each word of its prompt, a map of 
 # %% [markdown]
 # ## Two things at once
 #
-# A word for a color has to reach *its* thing. For one thing in a scene there is nothing to confuse; with two or three there is, and
-# models of every size are known for it. The toy model, on 48 pictures each; a claim counts for each thing by itself:
+# For one thing in a scene there is nothing to confuse; with two or three there is, and models of every size are known for it. The toy model, on 48 pictures each; a claim counts for each thing by itself:
 
 # %%
 for count in (1, 2, 3):
@@ -655,6 +657,155 @@ for count in (1, 2, 3):
     shares = [fidelity.check(take.frames, scene).measures for take, scene in zip(takes, several, strict=True)]
     means = {name: 100 * sum(share[name] for share in shares) / len(shares) for name in ("color", "shape", "size")}
     print(f"{count} in a scene: " + ", ".join(f"{name} {value:.0f} %" for name, value in means.items()))
+
+# %% [markdown]
+# ## It fails first: a bag of words
+#
+# A word for a color has to reach *its* thing, so somebody has to know whose it is. Does the encoder? Any encoder can be asked: put one
+# linear layer on its rows, teach that layer to tell from the row of *star* what color the star has, and try it on new prompts
+# with two things of unlike colors. The answer stands two words before *star*, and attention can fetch it.
+#
+# An earlier toy model's encoder had learned along with its transformer, for hours, and told it in 30 % of cases. Random weights
+# tell it in 42 %. Whoever knows no more than which two colors the prompt has, and guesses, is right in 50 %. With the colors of two things
+# swapped in the prompt, the loss of its transformers stayed what it was, to a ten-thousandth (`data/checkpoints/README.md`). Such a
+# model knows *which words occur*, a bag of words, and of two things it got everything right in 2 % of clips.
+#
+# Nothing in the loss forbids to do better. But a transformer that does not yet look at whose word is whose has no use for an encoder
+# that knows, and an encoder that does not know gives the transformer nothing to look at. Neither begins.
+#
+# ## Learning to read first
+#
+# Full-size models never meet this, since their encoder has read the web before, and then stays as it is. Ours reads captions
+# before: from each row one linear layer has to tell the row's own token, how many things the caption speaks of, and
+# size, color, shape, motion of the thing that the row's word is about. The world's own grammar knows the answers.
+
+# %% tags=["source: minisora.train.text.ABOUT"]
+ABOUT = ("size", "color", "shape", "motion", "figure", "solid", "place", "spot")
+"""What is asked about a thing."""
+
+# %% tags=["source: minisora.train.text.MOST"]
+MOST = 12
+"""The largest number of things that is told from others."""
+
+# %% tags=["source: minisora.train.text.UNASKED"]
+UNASKED = -100
+"""The answer to a question that has none, such as the shape of what is no thing."""
+
+
+# %% tags=["source: minisora.train.text.lesson"]
+def lesson(caption: str, tokenizer: Tokenizer) -> tuple[list[int], Tensor]:
+    """The ids of a caption, and the answers to all questions about each of them, (ids, questions)."""
+    ids = tokenizer.encode(caption)
+    spoken = [
+        (len(caption[:first].encode()), len(caption[:last].encode()), said)
+        for first, last, said in things(caption, ABOUT)
+    ]
+    answers = torch.full((len(ids), 2 + len(ABOUT)), UNASKED)
+    answers[:, 0], answers[:, 1] = torch.tensor(ids), min(len(spoken), MOST)
+    end = 0
+    for row, id in enumerate(ids):
+        start, end = end, end + len(tokenizer.bytes[id])
+        for first, last, said in spoken:
+            if start < last and end > first:  # the word is about this thing
+                for name, value in said.items():
+                    answers[row, 2 + ABOUT.index(name)] = list(WORDS[name]).index(value)
+    return ids, answers
+
+
+# %%
+two = [shapes.sample(300_000 + place, count=2) for place in range(1200)]
+captions = [shapes.caption(scene) for scene in two]
+words = Tokenizer.train(captions, 500)
+ids, answers = lesson(captions[0], words)
+for id, row in zip(ids[:-1], answers.tolist(), strict=False):
+    told = {name: list(WORDS[name])[answer] for name, answer in zip(ABOUT, row[2:], strict=True) if answer != UNASKED}
+    print(f"{words.bytes[id].decode():>14}  {', '.join(f'{name} {value}' for name, value in told.items())}")
+
+
+# %% tags=["source: minisora.train.text.Reader"]
+class Reader(nn.Module):
+    """A text encoder that is asked what it has read."""
+
+    def __init__(self, text: TextEncoder) -> None:
+        super().__init__()
+        self.text = text
+        self.choices = [text.config.vocabulary, MOST + 1, *(len(WORDS[name]) for name in ABOUT)]
+        self.tell = nn.Linear(text.config.width, sum(self.choices))
+
+    def forward(self, prompts: list[list[int]]) -> tuple[Tensor, ...]:
+        """For each question the scores of all answers, (rows, choices)."""
+        return self.tell(torch.cat(self.text(prompts))).split(self.choices, -1)
+
+
+# %% tags=["source: minisora.train.text.step_for"]
+def step_for(tokenizer: Tokenizer) -> Callable:
+    """The step function of the engine, for batches of captions."""
+    learned = cache(lambda caption: lesson(caption, tokenizer))
+
+    def step(model: nn.Module, batch: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        assert isinstance(model, Reader)
+        lessons = [learned(caption) for caption in batch]
+        answers = torch.cat([answers for _, answers in lessons]).to(model.tell.weight.device)
+        told = model([ids for ids, _ in lessons])
+
+        losses, right, asked = [], 0, 0
+        for scores, answer in zip(told, answers.unbind(1), strict=True):
+            here = answer != UNASKED
+            if here.any():
+                losses.append(cross_entropy(scores.float()[here], answer[here]))
+                right, asked = right + (scores.argmax(-1) == answer)[here].sum(), asked + int(here.sum())
+        return sum(losses), {"right": right / asked, "weight": len(batch), "tokens": len(answers)}  # type: ignore[return-value]
+
+    return step
+
+
+# %% tags=["draft"]
+def taught(learns: bool, rate: float, steps: int = 160 * LONGER) -> Reader:
+    """A reader whose encoder learns, or stays as random as it began."""
+    torch.manual_seed(0)
+    reader = Reader(TextEncoder(TextConfig(vocabulary=words.size, width=64, heads=4, head_width=16, mlp=160, layers=2)))
+    reader.text.requires_grad_(learns)
+    step, source, learnt = step_for(words), torch.Generator().manual_seed(0), [p for p in reader.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learnt, rate, (0.9, 0.95))
+    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min((k + 1) / 20, 1.0, (steps - k) / (0.5 * steps)))
+    for _ in range(steps):
+        batch = [captions[place] for place in torch.randint(len(captions), (48,), generator=source).tolist()]
+        error, _ = step(reader, batch, source)
+        optimiser.zero_grad()
+        error.backward()
+        nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimiser.step()
+        falling.step()
+    return reader
+
+
+def unlike(scene) -> bool:
+    """Whether its two things have nothing in common."""
+    one, other = scene.things
+    return all(getattr(one, name) != getattr(other, name) for name in ABOUT[:4])
+
+
+@torch.no_grad()
+def understood(reader: Reader) -> dict[str, float]:
+    """Of new captions of two unlike things, the share of rows that tell what their thing is like, in %."""
+    new = [scene for scene in (shapes.sample(400_000 + place, count=2) for place in range(400)) if unlike(scene)]
+    lessons = [lesson(shapes.caption(scene), words) for scene in new]
+    told, answers = reader([ids for ids, _ in lessons]), torch.cat([answers for _, answers in lessons])
+    asked = {name: answers[:, 2 + place] != UNASKED for place, name in enumerate(ABOUT[:4])}
+    return {name: 100 * (told[2 + place].argmax(-1) == answers[:, 2 + place])[asked[name]].float().mean().item()
+            for place, name in enumerate(ABOUT[:4])}  # fmt: skip
+
+
+# %%
+random, read = understood(taught(False, 1e-2)), understood(taught(True, 8e-3))
+print(f"{'':24}" + "".join(f"{name:>8}" for name in random))
+for name, shares in (("random rows", random), ("rows that learned to read", read)):
+    print(f"{name:24}" + "".join(f"{share:7.0f}%" for share in shares.values()))
+assert min(read.values()) > 80
+
+# %% [markdown]
+# Half a minute is enough. `minisora train toy --stage text` does the same for captions of all worlds, and the toy's transformers
+# learned from such rows whose word is whose (the table of swapped prompts stands in `data/checkpoints/README.md`).
 
 # %% [markdown]
 # ## What could go wrong
