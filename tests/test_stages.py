@@ -289,6 +289,29 @@ def test_sizes_that_cannot_be_encoded_are_refused_before_anything_is_rendered(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("tiny", "--stage", "dit", "--init", "tiny", "--times", "0.9", "0.1"), "in order"),
+        (("tiny", "--stage", "dit", "--init", "tiny", "--shift", "0"), "above 0"),
+        (("wan2.1-t2v-1.3b", "--stage", "text"), "stage"),
+        (("toy", "--stage", "text", "--init", "tiny", "--clips", "2"), "not the preset's"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_in_a_line(run, tmp_path: Path, words: tuple[str, ...], why: str) -> None:  # noqa: F811
+    told = run("train", *words, "--out", "new")
+    assert told.status == 2 and why in told.err and told.err.count("\n") == 1, told.err
+    assert not (tmp_path / "new" / "latents").exists()
+
+
+def test_of_a_pair_the_expert_in_charge_goes_on(run, tmp_path: Path) -> None:  # noqa: F811
+    words = ("train", "toy", "--stage", "dit", "--init", "toy", "--steps", "1", "--clips", "2", "--batch", "2")
+    for times, places in ((("0.9", "1"), True), (("0", "0.9"), False)):  # the two are told apart by their configs
+        told = run(*words, "--sizes", "1x32x32", "--out", f"from{times[0]}", "--times", *times)
+        assert told.status == 0, told.err
+        assert Sora.from_pretrained(tmp_path / f"from{times[0]}" / "model", device="cpu").dit.config.places is places
+
+
 def test_only_some_scenes_are_trained_on(run, tmp_path: Path) -> None:  # noqa: F811
     words = ("train", "tiny", "--out", "new", "--steps", "1", "--clips", "6", "--worlds", "shapes", "--only")
     told = run(*words, "count=1", "motion=left,up", "style=flat")

@@ -13,7 +13,7 @@ def train(
     stage: Annotated[str, arg(help="vae, then text, then dit.")] = "vae",
     out: Annotated[Path, arg(help="Where checkpoints, logs and prepared clips go.")] = Path("out/train"),
     steps: Annotated[int | None, arg(help="Steps, if not as many as the preset says.")] = None,
-    batch: Annotated[int | None, arg(help="Clips in a step, if not as many as the preset says.")] = None,
+    batch: Annotated[int | None, arg(help="Clips or captions in a step, if not as many as the preset says.")] = None,
     accumulate: Annotated[int | None, arg(help="Passes that make a step, if a batch is too much for one.")] = None,
     worlds: Annotated[tuple[str, ...], arg(help="The toy worlds to learn, one more often if named twice.")] = (),
     only: Annotated[tuple[str, ...], arg(help="Only such scenes: count=1 style=flat motion=left,right.")] = (),
@@ -26,9 +26,9 @@ def train(
         float, arg(help="For a trained VAE (--init): leave its encoder, and let the decoder mend latents so noisy.")
     ] = 0.0,
     shift: Annotated[float | None, arg(help="For the DiT: as the preset, or larger for more times near 1.")] = None,
-    times: Annotated[tuple[float, float], arg(help="For the DiT: train an expert for these.")] = (0.0, 1.0),
+    times: Annotated[tuple[float, float], arg(help="For the DiT: an expert for these only.")] = (0.0, 1.0),
     init: Annotated[
-        Path | None, arg(help="Begin with a model: its folder, a preset that is bundled, or a VAE's file of weights.")
+        Path | None, arg(help="Begin with a model: its folder, a bundled preset, or a VAE's file; --out comes first.")
     ] = None,
     run: Annotated[Run, OmitArgPrefixes] = Run(),
 ) -> None:
@@ -39,7 +39,7 @@ def train(
     from minisora.zoo.presets import preset
 
     chosen = preset(name)
-    check_choice("stage", stage, STAGES)
+    check_choice("stage", stage, chosen.recipes)
     changed = {"steps": steps, "batch": batch, "accumulate": accumulate}
     recipe = replace(chosen.recipes[stage], **{key: value for key, value in changed.items() if value is not None})
     data = _clips(chosen, worlds, only, clips, sizes)

@@ -1,7 +1,8 @@
 """The text encoder: a T5-style transformer that turns a prompt into one row of features per token.
 
-The layout is UMT5's, in which every layer has its own table of relative position biases. A small config is trained
-from scratch together with the toy video model; the config of UMT5-XXL holds the weights that the full-size model reads.
+The layout is UMT5's, in which every layer has its own table of relative position biases. A small config learns to
+read captions before the toy video model is trained, and then stays as it is (train/text.py); the config of UMT5-XXL
+holds the weights that the full-size model reads.
 """
 
 import math

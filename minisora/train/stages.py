@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from minisora.core.checkpoint import load_into, save_tensors
+from minisora.core.checkpoint import load_into, open_tensors, save_tensors
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe, Run
-from minisora.core.runtime import pick_device, seed_everything
+from minisora.core.runtime import generator, pick_device, seed_everything
 from minisora.data.datasets import Dataset
 from minisora.data.loader import Loader
+from minisora.diffusion.flow import sample_times
 from minisora.models.dit import DiT, finer
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import Tokenizer
@@ -91,7 +92,12 @@ def train_text(
     preset: Preset, captions: Sequence[str], out: Path, *, recipe: Recipe | None = None, run: Run = Run(),
     begun: tuple[TextEncoder, Tokenizer] | None = None,
 ) -> tuple[TextEncoder, Tokenizer]:  # fmt: skip
-    """Teach a text encoder to read captions, a new one or one that is `begun`, whose vocabulary new words join."""
+    """Teach a text encoder to read captions, a new one or one that is `begun`, whose vocabulary new words join.
+
+    Those of any clips will do, `[clip.caption for clip in clips]`; one that names no color teaches its own words only.
+    """
+    if begun is not None and replace(begun[0].config, vocabulary=preset.text.vocabulary) != preset.text:
+        raise MinisoraError("the text encoder to begin with is not the preset's: name the preset that it was made with")
     recipe = recipe or preset.recipes["text"]
     seed_everything(recipe.seed)
     tokenizer = Tokenizer.train(captions, preset.text.vocabulary, begun and begun[1])
@@ -123,6 +129,8 @@ def train_dit(
     """
     recipe = recipe or preset.recipes["dit"]
     seed_everything(recipe.seed)
+    shift = preset.sampling.shift if shift is None else shift
+    sample_times(0, generator(recipe.seed), shift, within=within)  # what cannot be is refused before clips are drawn
     device = pick_device(run.device)
     vae = trained_vae(preset, out, begun and begun.vae).to(device)
     text, tokenizer = trained_text(preset, out, begun and (begun.text, begun.tokenizer))
@@ -130,12 +138,13 @@ def train_dit(
     with main_first():
         ready = Ready(clips, out / "clips-dit", run.workers)
         shelf = latents.encode(vae, ready, out / "latents")
-    shift = preset.sampling.shift if shift is None else shift
     note = {"latents": ready.of, "vae": fingerprint_of_weights(vae), "shift": shift, "within": within}
     note |= {"text": fingerprint_of_weights(text), "begun": begun and fingerprint_of_weights(begun.dit)}
     dit = DiT(preset.dit) if begun is None else begun.dit
     if dit.config.patch != preset.dit.patch:
         dit = finer(dit, preset.dit.patch)
+    if dit.config.text_width != text.config.width:
+        raise MinisoraError(f"the transformer reads rows of {dit.config.text_width}, and text has {text.config.width}")
 
     def told(steps: int, average: nn.Module) -> None:
         if callback is not None:
@@ -174,9 +183,12 @@ def trained_text(
 ) -> tuple[TextEncoder, Tokenizer]:
     """The text encoder in the folder of a run and its tokenizer, or those that are begun."""
     if (out / READS).exists():
-        tokenizer = Tokenizer.load(out / WORDS)
-        begun = TextEncoder(replace(preset.text, vocabulary=tokenizer.size)), tokenizer
+        with open_tensors(out / READS) as file:  # it may have room for more ids than the tokenizer has learnt
+            rows = file.get_slice("embedding.weight").get_shape()[0]
+        begun = TextEncoder(replace(preset.text, vocabulary=rows)), Tokenizer.load(out / WORDS)
         load_into(begun[0], out / READS)
     if begun is None:
-        raise MinisoraError(f"{out} holds no trained text encoder: run this command with --stage text first")
+        raise MinisoraError(
+            f"{out} holds no trained text encoder: run this command with --stage text first, or begin with a model"
+        )
     return begun[0].requires_grad_(False).eval(), begun[1]

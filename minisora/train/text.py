@@ -49,15 +49,16 @@ def step_for(tokenizer: Tokenizer) -> Callable:
     def step(model: nn.Module, batch: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Metrics]:
         assert isinstance(model, Reader)
         lessons = [learned(caption) for caption in batch]
-        answers = torch.cat([answers for _, answers in lessons]).to(model.tell.weight.device)
+        answers = torch.cat([answers for _, answers in lessons]).long()
         told = model([ids for ids, _ in lessons])
 
         losses, right, asked = [], 0, 0
         for scores, answer in zip(told, answers.unbind(1), strict=True):
-            here = answer != UNASKED
-            if here.any():
-                losses.append(cross_entropy(scores.float()[here], answer[here]))
-                right, asked = right + (scores.argmax(-1) == answer)[here].sum(), asked + int(here.sum())
+            rows = (answer != UNASKED).nonzero().squeeze(1)  # asked on the CPU, so that no device is waited for
+            if len(rows):
+                said, wanted = scores.float()[rows.to(scores.device)], answer[rows].to(scores.device)
+                losses.append(cross_entropy(said, wanted))
+                right, asked = right + (said.argmax(-1) == wanted).sum(), asked + len(rows)
         return sum(losses), {"right": right / asked, "weight": len(batch), "tokens": len(answers)}  # type: ignore[return-value]
 
     return step
@@ -67,10 +68,10 @@ def lesson(caption: str, tokenizer: Tokenizer) -> tuple[list[int], Tensor]:
     """The ids of a caption, and the answers to all questions about each of them, (ids, questions)."""
     ids = tokenizer.encode(caption)
     spoken = [
-        (len(caption[:first].encode()), len(caption[:last].encode()), said)
-        for first, last, said in things(caption, ABOUT)
+        (*(len(caption[:place].encode(errors="replace")) for place in span), said)
+        for *span, said in things(caption, ABOUT)
     ]
-    answers = torch.full((len(ids), 2 + len(ABOUT)), UNASKED)
+    answers = torch.full((len(ids), 2 + len(ABOUT)), UNASKED, dtype=torch.int16)
     answers[:, 0], answers[:, 1] = torch.tensor(ids), min(len(spoken), MOST)
     end = 0
     for row, id in enumerate(ids):

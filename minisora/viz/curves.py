@@ -28,7 +28,7 @@ def write_curves(out: str | Path, path: str | Path) -> Path:
         for name, panel in zip(names, panels[0], strict=True):
             values = smooth([record[name] for record in records])
             panel.plot(minutes, values)
-            panel.set(title=name, xlabel="minutes", yscale="linear" if name == "psnr" else "log")
+            panel.set(title=name, xlabel="minutes", yscale="linear" if name in ("psnr", "right") else "log")
         with written_beside(path) as draft:
             figure.savefig(draft, format="png", dpi=110)
         plt.close(figure)

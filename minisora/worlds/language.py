@@ -282,7 +282,8 @@ def _found(text: str, attribute: str) -> list[tuple[str, tuple[int, int]]]:
 def things(text: str, attributes: Iterable[str]) -> list[tuple[int, int, dict[str, str]]]:
     """The stretches of a text, from where to where, that are about one thing each, and what they say of it.
 
-    Every thing has its color named, and only one; so an attribute belongs to things if there are as many of it.
+    Every thing has its color named, and only one; so an attribute is taken to be the things' if there are as many of
+    it, which holds for the shapes world and is misled by a few captions of others. "color" has to be an attribute.
     """
     found = {name: _found(text, name) for name in attributes}
     told = {name: named for name, named in found.items() if len(named) == len(found["color"])}

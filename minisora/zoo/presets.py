@@ -59,11 +59,16 @@ class Preset:
     fps: float
     sampling: Sampling
     recipes: dict[str, Recipe]
-    """For "vae", "text" and "dit", the stages in their order; the text encoder of open weights is not trained."""
+    """For each stage in its order: "vae", "text" where the text encoder is ours to train, and "dit"."""
     weights: Weights | None = None
     late: Late | None = None
 
     def __post_init__(self) -> None:
+        shared = [
+            (dit.channels, dit.patch, dit.text_width) for dit in (self.dit, self.late.dit if self.late else self.dit)
+        ]
+        if shared[0] != shared[1]:
+            raise MinisoraError("preset: two experts have channels, the size of tokens and the width of text in common")
         if self.dit.channels != self.vae.channels:
             raise MinisoraError(f"preset: the VAE has {self.vae.channels} channels and the DiT {self.dit.channels}")
         if self.dit.text_width != self.text.width:

@@ -162,7 +162,7 @@ for name, preset in PRESETS.items():
 # | 03 | How do we shrink video 48 times and still decode it? | the causal video VAE |
 # | 04 | How does noise become data? | flow matching |
 # | 05 | Why does a transformer denoise, and how does it know time and place? | the diffusion transformer |
-# | 06 | How do words steer pixels? | tokenizer, text encoder, guidance |
+# | 06 | How do words steer pixels? | tokenizer, text encoder, guidance, learning to read |
 # | 07 | How is it all trained without wasting an hour? | the training engine |
 # | 10 | How few steps are enough? | samplers and schedules |
 # | 11 | How can one model animate, extend, loop, connect, fill and edit? | directing |

@@ -210,14 +210,14 @@ def sample_times(
     The middle of the path is the hardest to learn: near t = 0 and t = 1 the best answer is nearly -x_t or x_t itself.
     An expert for some times only is trained `within` them: the same times, without those outside.
     """
-    if not std > 0:
-        raise MinisoraError(f"times cannot be spread by std {std}: it has to be above 0")
+    if not (std > 0 and 0 < shift < math.inf):
+        raise MinisoraError(f"times cannot be spread by std {std} and shifted by {shift}: both have to be above 0")
     if not 0 <= within[0] < within[1] <= 1:
         raise MinisoraError(f"times within {within[0]} … {within[1]} cannot be: they have to lie, in order, in 0 … 1")
     bounds = shifted(torch.tensor(within, dtype=torch.float64, device=generator.device), 1 / shift)
     low, high = ndtr((bounds.clamp(0, 1).logit() - mean) / std)  # the shares of a Gaussian below the bounds
     share = low + (high - low) * torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
-    return shifted((mean + std * ndtri(share)).sigmoid(), shift)
+    return shifted((mean + std * ndtri(share)).sigmoid(), shift).clamp(*within)
 
 
 # %%

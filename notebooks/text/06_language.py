@@ -389,7 +389,7 @@ print(two.lengths, two.bias.tolist())
 # In every block of the transformer, between looking at the clip and thinking, each token looks at the rows of its prompt. It is the
 # `Attention` of notebook 05 with other keys: the queries are the clip's, keys and values the words'. So nothing new has to be
 # built. Let us train all of it, small, from nothing: pictures of 16x16 pixels, one still thing, and the words for it. One prompt in
-# ten is left out.
+# ten is left out. The encoder learns along, which is enough for one thing; below we see for how many it is not.
 
 # %%
 SMALL = {"count": 1, "style": "flat", "size": "large", "motion": "still", "shape": ("circle", "square", "star"),
@@ -648,7 +648,8 @@ picture(figure, "A generated picture and, for each word of its prompt, a map of 
 # %% [markdown]
 # ## Two things at once
 #
-# For one thing in a scene there is nothing to confuse; with two or three there is, and models of every size are known for it. The toy model, on 48 pictures each; a claim counts for each thing by itself:
+# For one thing in a scene there is nothing to confuse; with two or three there is, and models of every size are known for it.
+# The toy model, on 48 pictures each; a claim counts for each thing by itself:
 
 # %%
 for count in (1, 2, 3):
@@ -663,7 +664,7 @@ for count in (1, 2, 3):
 #
 # A word for a color has to reach *its* thing, so somebody has to know whose it is. Does the encoder? Any encoder can be asked: put one
 # linear layer on its rows, teach that layer to tell from the row of *star* what color the star has, and try it on new prompts
-# with two things of unlike colors. The answer stands two words before *star*, and attention can fetch it.
+# with two things of unlike colors. The answer stands right before *star*, and attention can fetch it.
 #
 # An earlier toy model's encoder had learned along with its transformer, for hours, and told it in 30 % of cases. Random weights
 # tell it in 42 %. Whoever knows no more than which two colors the prompt has, and guesses, is right in 50 %. With the colors of two things
@@ -697,10 +698,10 @@ def lesson(caption: str, tokenizer: Tokenizer) -> tuple[list[int], Tensor]:
     """The ids of a caption, and the answers to all questions about each of them, (ids, questions)."""
     ids = tokenizer.encode(caption)
     spoken = [
-        (len(caption[:first].encode()), len(caption[:last].encode()), said)
-        for first, last, said in things(caption, ABOUT)
+        (*(len(caption[:place].encode(errors="replace")) for place in span), said)
+        for *span, said in things(caption, ABOUT)
     ]
-    answers = torch.full((len(ids), 2 + len(ABOUT)), UNASKED)
+    answers = torch.full((len(ids), 2 + len(ABOUT)), UNASKED, dtype=torch.int16)
     answers[:, 0], answers[:, 1] = torch.tensor(ids), min(len(spoken), MOST)
     end = 0
     for row, id in enumerate(ids):
@@ -714,9 +715,9 @@ def lesson(caption: str, tokenizer: Tokenizer) -> tuple[list[int], Tensor]:
 
 # %%
 two = [shapes.sample(300_000 + place, count=2) for place in range(1200)]
-captions = [shapes.caption(scene) for scene in two]
-words = Tokenizer.train(captions, 500)
-ids, answers = lesson(captions[0], words)
+sentences = [shapes.caption(scene) for scene in two]
+words = Tokenizer.train(sentences, 500)
+ids, answers = lesson(sentences[0], words)
 for id, row in zip(ids[:-1], answers.tolist(), strict=False):
     told = {name: list(WORDS[name])[answer] for name, answer in zip(ABOUT, row[2:], strict=True) if answer != UNASKED}
     print(f"{words.bytes[id].decode():>14}  {', '.join(f'{name} {value}' for name, value in told.items())}")
@@ -745,15 +746,16 @@ def step_for(tokenizer: Tokenizer) -> Callable:
     def step(model: nn.Module, batch: Sequence[str], generator: torch.Generator) -> tuple[Tensor, Metrics]:
         assert isinstance(model, Reader)
         lessons = [learned(caption) for caption in batch]
-        answers = torch.cat([answers for _, answers in lessons]).to(model.tell.weight.device)
+        answers = torch.cat([answers for _, answers in lessons]).long()
         told = model([ids for ids, _ in lessons])
 
         losses, right, asked = [], 0, 0
         for scores, answer in zip(told, answers.unbind(1), strict=True):
-            here = answer != UNASKED
-            if here.any():
-                losses.append(cross_entropy(scores.float()[here], answer[here]))
-                right, asked = right + (scores.argmax(-1) == answer)[here].sum(), asked + int(here.sum())
+            rows = (answer != UNASKED).nonzero().squeeze(1)  # asked on the CPU, so that no device is waited for
+            if len(rows):
+                said, wanted = scores.float()[rows.to(scores.device)], answer[rows].to(scores.device)
+                losses.append(cross_entropy(said, wanted))
+                right, asked = right + (said.argmax(-1) == wanted).sum(), asked + len(rows)
         return sum(losses), {"right": right / asked, "weight": len(batch), "tokens": len(answers)}  # type: ignore[return-value]
 
     return step
@@ -769,7 +771,7 @@ def taught(learns: bool, rate: float, steps: int = 160 * LONGER) -> Reader:
     optimiser = torch.optim.AdamW(learnt, rate, (0.9, 0.95))
     falling = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min((k + 1) / 20, 1.0, (steps - k) / (0.5 * steps)))
     for _ in range(steps):
-        batch = [captions[place] for place in torch.randint(len(captions), (48,), generator=source).tolist()]
+        batch = [sentences[place] for place in torch.randint(len(sentences), (48,), generator=source).tolist()]
         error, _ = step(reader, batch, source)
         optimiser.zero_grad()
         error.backward()

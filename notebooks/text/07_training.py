@@ -81,7 +81,7 @@ folder = Path(tempfile.mkdtemp())
 # the toy model's VAE.
 
 # %%
-toy = Sora.from_pretrained("toy")
+toy = Sora.from_pretrained("toy", device="cpu")
 clips = WorldClips("shapes", 600, sizes=["9x32x32"], constraints={"shapes": {"count": 1, "style": "flat"}})
 player.show([clips[index] for index in range(3)])
 
@@ -224,15 +224,14 @@ def step_for(
 
 
 # %% [markdown]
-# The text encoder is finished, too, before the transformer begins: notebook 06 taught one to read, and said why. It takes a few
-# seconds more here, on our captions.
+# The text encoder is finished, too, before the transformer begins: notebook 06 taught one to read, and said why. Here it learns on our captions.
 
 # %%
 preset = PRESETS["tiny"]
 small = replace(preset.dit, channels=16, width=64, heads=4, layers=2, mlp=192, theta=10.0, clean=False)
 captions = [item["caption"] for item in shelf.items]
 encoder, tokenizer = stages.train_text(preset, captions, folder, recipe=replace(preset.recipes["text"], steps=150))
-step = step_for(encoder.requires_grad_(False), tokenizer, stride=4, shift=3.0)
+step = step_for(encoder.cpu(), tokenizer, stride=4, shift=3.0)
 
 # %% tags=["draft"]
 def fresh(config=small, seed: int = 0) -> DiT:
