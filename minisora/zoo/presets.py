@@ -193,7 +193,7 @@ PRESETS: dict[str, Preset] = {
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),
         fps=8.0,
-        sampling=Sampling(steps=20, guidance=3.0, shift=3.0),
+        sampling=Sampling(steps=20, guidance=2.0, shift=8.0),
         recipes={
             "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.5, ema=0.995),
             "text": Recipe(steps=1200, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.98, weight_decay=0.1),
