@@ -8,7 +8,7 @@
 #
 # **You need** to have trained some small network in PyTorch before.
 #
-# **Measured** · runs in 63 s on two CPU cores · needs 0.5 GiB · reads in about 31 minutes
+# **Measured** · runs in 58 s on two CPU cores · needs 0.5 GiB · reads in about 32 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 05.
 #
-# **Measured** · runs in 68 s on two CPU cores · needs 1.2 GiB · reads in about 49 minutes
+# **Measured** · runs in 79 s on two CPU cores · needs 1.2 GiB · reads in about 59 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer
@@ -642,8 +642,9 @@ for place, ax in enumerate(axes.flat):
 picture(figure, "A generated picture and, for each word of its prompt, a map of eight by eight places: orange where they look at it more.")
 
 # %% [markdown]
-# *red* is looked at mostly from the red thing, and *blue* from the blue one. *circle* and *square* are looked at from both, and a square stands where a circle
-# was asked for. The next section counts how often.
+# *red* and *circle* are looked at from where the red circle stands, and so is the *a* before them: each of these rows speaks of the whole thing, as we
+# shall see. The square looks most at *on* and at the *a* behind it, the first words after its own. The next section counts how often such
+# pictures are right.
 
 # %% [markdown]
 # ## Two things at once
