@@ -7,7 +7,7 @@
 #
 # **You need** Python, and some PyTorch. No GPU: everything here was trained on two cores, and runs on yours.
 #
-# **Measured** · runs in 11 s on two CPU cores · needs 0.5 GiB · reads in about 15 minutes
+# **Measured** · runs in 16 s on two CPU cores · needs 0.5 GiB · reads in about 15 minutes
 
 # %%
 from minisora.generate.sora import Sora

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 06.
 #
-# **Measured** · runs in 142 s on two CPU cores · needs 0.6 GiB · reads in about 34 minutes
+# **Measured** · runs in 136 s on two CPU cores · needs 0.6 GiB · reads in about 34 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many pictures
