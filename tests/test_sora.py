@@ -190,9 +190,9 @@ def test_guidance_1_and_a_guided_batch_agree_with_the_formula(sora: Sora) -> Non
 
 
 def test_an_empty_prompt_is_the_dropped_one_of_training(sora: Sora) -> None:
-    assert [len(row) for row in sora._read(["", A], sora.text)] == [0, len(A) + 1]
+    assert [len(row) for row in sora._read(["", A])] == [0, len(A) + 1]
     wan = replace(sora, preset=replace(PRESET, weights=Weights("here", "there")))
-    assert [len(row) for row in wan._read([""], wan.text)] == [1]  # there the end mark is read
+    assert [len(row) for row in wan._read([""])] == [1]  # there the end mark is read
 
 
 @pytest.mark.parametrize("size", ["5x16x24", "1x16x16", "9x20x13", "5x1x1"])

@@ -439,7 +439,8 @@ for ax, (name, model) in zip(axes, {"the early expert alone": noisy, "the late o
 picture(figure, f"Three strips of six frames for '{wish}': by the expert of noise, by the expert of edges, and by both in turn.")
 
 # %% [markdown]
-# Counted on hundreds of prompts, the two together are better than each of them in nearly every claim: the README of the checkpoints has the table.
+# Counted on 96 prompts, both together show all that was asked for in 35 %, and the late one alone in 25: it is worse at directions and at how many things there are.
+# The early one alone was not asked for edges for long.
 
 # %% [markdown]
 # ## One seed, many sizes
