@@ -64,10 +64,8 @@ class Preset:
     late: Late | None = None
 
     def __post_init__(self) -> None:
-        shared = [
-            (dit.channels, dit.patch, dit.text_width) for dit in (self.dit, self.late.dit if self.late else self.dit)
-        ]
-        if shared[0] != shared[1]:
+        common = ("channels", "patch", "text_width")
+        if self.late and any(getattr(self.late.dit, name) != getattr(self.dit, name) for name in common):
             raise MinisoraError("preset: two experts have channels, the size of tokens and the width of text in common")
         if self.dit.channels != self.vae.channels:
             raise MinisoraError(f"preset: the VAE has {self.vae.channels} channels and the DiT {self.dit.channels}")
