@@ -93,7 +93,7 @@ def test_of_one_thing_the_toy_shows_all_more_often_than_not(models: dict[str, So
 
 @pytest.mark.slow
 def test_of_two_unlike_things_the_toy_knows_whose_words_are_whose(models: dict[str, Sora]) -> None:
-    """Judged by the loss that its late expert has under the own prompt, and with the shapes or the colors swapped."""
+    """Judged by the loss that it has under the own prompt, and with the shapes or the colors swapped."""
     toy, scenes, seed = models["toy"], list[shapes.ShapesScene](), FIRST
     while len(scenes) < 16:
         seed += 1
@@ -112,8 +112,7 @@ def test_of_two_unlike_things_the_toy_knows_whose_words_are_whose(models: dict[s
             said = {swapped: getattr(other, swapped)}, {swapped: getattr(one, swapped)}
             words.append(shapes.caption(replace(scene, things=(replace(one, **said[0]), replace(other, **said[1])))))
         rows = toy.text([toy.tokenizer.encode(prompt) for prompt in words])
-        assert toy.late is not None
-        v = toy.late(canvas.tokens.with_x(x), torch.tensor(0.8), pack_text(rows, 128, padded=False))
+        v = toy.dit(canvas.tokens.with_x(x), torch.tensor(0.8), pack_text(rows, 128, padded=False))
         return loss(v, velocity(canvas.tokens.x, noise)).item()
 
     with torch.no_grad():

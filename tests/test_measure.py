@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binom
 
 from minisora import cli
@@ -16,9 +17,10 @@ from minisora.core.errors import MinisoraError
 from minisora.data import bundle
 from minisora.data.clip import Clip
 from minisora.data.datasets import SEEDS, WorldClips, rendered
-from minisora.evaluate.measure import CHECKERS, Generate, Measured, Plan, measure
+from minisora.evaluate.measure import CHECKERS, Generate, Measured, Plan, clips_of, measure
 from minisora.evaluate.report import Report
 from minisora.evaluate.shares import ALL, MEAN, Share, tally
+from minisora.generate.settings import settle
 from minisora.generate.sora import Sora
 from minisora.models.tokenizer import Tokenizer
 from minisora.worlds import WORLDS, Scene, shapes
@@ -305,3 +307,15 @@ def test_a_mistake_is_one_line(
     err = capsys.readouterr().err
     assert err.startswith("minisora: ") and named in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_measured_with_all_settings_that_are_asked_for() -> None:
+    """Its shift and sampler, too: for a while they stood in the report and not in the clips."""
+    sora = Sora.new("tiny", Tokenizer.train(["a red circle"], 300))
+    settings = settle(sora.preset, "1x32x32", steps=2, guidance=1.5, shift=2.0, sampler="heun", negative="a star")
+    (made,) = clips_of(sora, settings)(["a red circle"], [5])
+    told = sora.generate(
+        "a red circle", "1x32x32", seed=5, steps=2, guidance=1.5, shift=2.0, sampler="heun", negative="a star"
+    )
+    assert torch.equal(made.frames, told[0].frames)
+    assert not torch.equal(made.frames, sora.generate("a red circle", "1x32x32", seed=5, steps=2)[0].frames)

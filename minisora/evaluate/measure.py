@@ -198,10 +198,10 @@ def _verdict(report: Report) -> str:
 
 def clips_of(sora: Sora, settings: Settings) -> Generate:
     """A trained model as a generator to measure."""
+    names = ("fps", "steps", "guidance", "shift", "negative", "sampler", "rescale", "interval")
+    how = {name: getattr(settings, name) for name in names}
 
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> Sequence[Clip]:
-        return sora.generate(
-            prompts, settings.size, seed=seeds, steps=settings.steps, guidance=settings.guidance, fps=settings.fps
-        )
+        return sora.generate(prompts, settings.size, seed=seeds, **how)
 
     return generate

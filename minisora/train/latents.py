@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minisora.data.clip import Clip
+from minisora.data.clip import Clip, Size
 from minisora.data.datasets import Dataset
 from minisora.models.vae import VAE
 from minisora.train.shelf import Item, Shelf, fill, fingerprint, fingerprint_of_weights
@@ -53,7 +53,7 @@ def views_of(clip: Clip, index: int) -> dict[str | int, Tensor]:
     views: dict[str | int, Tensor] = {"z": x}
     if not clip.is_image:
         views |= {frame: x[:, frame : frame + 1] for frame in singles(len(clip.frames), source)}
-        views["region"] = x * ~region(clip, source)[0]
+        views["region"] = x * ~region(clip.shape, source)[0]
         if goes_round(clip):
             views["ring"] = torch.cat([x, x[:, 1:]], 1)  # two laps
     return views
@@ -85,9 +85,9 @@ def singles(count: int, source: torch.Generator) -> list[int]:
     return [count - 1, *sorted(others.tolist())]
 
 
-def region(clip: Clip, source: torch.Generator) -> Tensor:
+def region(shape: Size, source: torch.Generator) -> Tensor:
     """A random box of space, through the whole clip: True where it is unknown, (1, 1, 1, h, w)."""
-    _, height, width = clip.shape
+    _, height, width = shape
     mask = torch.zeros(1, 1, 1, height, width, dtype=torch.bool)
     sides = [int(size * (0.25 + 0.5 * torch.rand((), generator=source))) for size in (height, width)]
     top, left = (

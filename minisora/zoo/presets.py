@@ -165,7 +165,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "toy": Preset(  # its checkpoint is bundled
         vae=VAEConfig(
-            channels=16,
+            channels=24,
             base=48,
             stages=(1, 2, 2),
             space=(True, False),
@@ -176,10 +176,11 @@ PRESETS: dict[str, Preset] = {
             components=True,
         ),
         dit=DiTConfig(
+            channels=24,
             patch=(1, 1, 1),
-            width=192,
-            heads=6,
-            layers=6,
+            width=256,
+            heads=8,
+            layers=8,
             mlp=768,
             text_width=128,
             text_length=128,

@@ -68,7 +68,7 @@ for k, (above, below) in enumerate(zip(*axes, strict=True)):
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
 print(f"{clip.frames.numel():,} numbers of pixels, {z.numel():,} of latents {tuple(z.shape)}")
-picture(figure, "Above, five frames of a clip; below, its five latents, each drawn as sixteen little gray pictures, one a channel.")
+picture(figure, "Above, five frames of a clip; below, its five latents, each drawn as twenty-four little pictures, one a channel.")
 
 # %% [markdown]
 # ## How good is a copy?
@@ -810,8 +810,8 @@ picture(figure, "Decibels against steps: a network alone climbs slowly from belo
 # long run brought what lies between the upper curve and the dotted line.
 
 # %% [markdown]
-# The toy model's VAE was trained like this for ten minutes, on two cores and with Muon (notebook 07), and its decoder for sixteen
-# more, to mend latents that are a little wrong. First the clip, then ours, then the toy's:
+# The toy model's VAE keeps 24 numbers of each box and was trained like this with Muon (notebook 07): half an hour on two cores, a minute and a half on a
+# GPU, and its decoder for longer. First the clip, then ours, then the toy's:
 
 # %%
 with torch.no_grad():
@@ -825,8 +825,8 @@ show([from_pixels(frames) for three in zip(pair, ours, toys, strict=True) for fr
 # - **A frame too many.** 16 or 18 frames do not fit 1 + 4k. `_check` says so; a silent crop would cost a frame in every clip.
 # - **Latents that are not normalised.** Their spread is the unit of the noise. A channel of spread 20 is never noisy
 #   enough, one of 0.05 is lost at once.
-# - **Better decibels, worse model.** Finer latents copy better and are harder to generate. The toy's first VAE kept six times as many
-#   numbers, was 6 dB better, and its transformer made blobs; the README of the checkpoints has the table.
+# - **Better decibels, worse model.** Finer latents copy better and are harder to generate. The toy's first VAE kept four times as many
+#   numbers, was a little better than the one it has now, and its transformer made blobs; the README of the checkpoints has the table.
 
 # %% [markdown]
 # ## Exercise 03.1 · 5 minutes · easy

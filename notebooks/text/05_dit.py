@@ -469,7 +469,7 @@ for name, net in (("rotary only", dit), ("with places", DiT(replace(config, plac
 # %% [markdown]
 # **Coarse first, then fine.** A token of $2 \times 2$ latents makes a clip a quarter as long, and a step a quarter as dear; a token of one
 # latent says more exactly where an edge is. Nothing in a block depends on the size of a token: only the first and the last layer do. So a model can
-# learn the world with coarse tokens and the edges with fine ones. That is how the bundled toy model was trained.
+# learn the world with coarse tokens and the edges with fine ones. On two cores the toy model got its first shapes this way.
 
 # %% tags=["source: minisora.models.dit.finer"]
 def finer(dit: DiT, patch: Grid) -> DiT:

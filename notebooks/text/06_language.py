@@ -605,7 +605,7 @@ explore(
 def word_maps(prompt: str, seed: int, t: float = 0.8) -> tuple[torch.Tensor, list[str], Tensor]:
     """The picture, the words, and (words, h, w): how much each place of a picture looks at each word."""
     image = toy.generate(prompt, "1x64x64", seed=seed)[0]
-    ids, dit = toy.tokenizer.encode(prompt), toy.late or toy.dit  # of two experts the one that is asked at this time
+    ids, dit = toy.tokenizer.encode(prompt), toy.dit
     text = pack_text(toy.text([ids]), dit.config.text_length, dit.config.padded)
     tokens = pack([toy.encode(image)], dit.config.patch)
     maps, hooks = [], []

@@ -1,0 +1,70 @@
+"""Clips of the toy worlds, drawn by all cores while a GPU is busy, and put on it chunk by chunk."""
+
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minisora.core.errors import MinisoraError
+from minisora.data.clip import parse_size
+from minisora.data.datasets import WorldClips
+
+CHUNK = 256
+SPARE = 2**31  # bytes that stay free where chunks wait
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A kind of clips, and how many of them."""
+
+    count: int
+    worlds: tuple[str, ...] = ("shapes",)
+    size: str = "17x64x64"
+    only: dict[str, Any] = field(default_factory=dict)
+
+
+def draw(name: str, wanted: Wanted, start: int, seed: int, folder: str) -> list[str]:
+    """One chunk to a file, and its captions."""
+    while shutil.disk_usage(folder).free < SPARE:
+        time.sleep(0.1)
+    constraints = dict.fromkeys(wanted.worlds, wanted.only) if wanted.only else {}
+    sizes = (parse_size(wanted.size),)
+    clips = WorldClips(wanted.worlds, start + CHUNK, seed, sizes, detail="either", constraints=constraints)
+    some = []
+    for index in range(start, start + CHUNK):
+        with suppress(MinisoraError):  # three things that go round do not always find room
+            some.append(clips[index])
+    np.save(f"{folder}/{name}-{start}.npy", torch.stack([clip.frames for clip in some]).numpy())
+    return [clip.caption for clip in some]
+
+
+class Artists:
+    """Processes that draw all that is wanted, kind after kind. Each kind has scenes of its own, from `seed` up."""
+
+    def __init__(self, wanted: dict[str, Wanted], seed: int, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, workers = folder, max(1, (os.cpu_count() or 2) - 1)
+        self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
+        self.chunks: dict[str, list[tuple[int, Future]]] = {}
+        for number, (name, kind) in enumerate(wanted.items()):
+            starts = range(0, max(CHUNK, kind.count // CHUNK * CHUNK), CHUNK)
+            self.chunks[name] = [
+                (start, self.pool.submit(draw, name, kind, start, seed + number, str(folder))) for start in starts
+            ]
+
+    def take(self, name: str) -> Iterator[tuple[Tensor, list[str]]]:
+        """Frames (b, t, h, w, 3) and captions, as soon as they are drawn."""
+        for start, future in self.chunks[name]:
+            captions, path = future.result(), self.folder / f"{name}-{start}.npy"
+            yield torch.from_numpy(np.load(path, mmap_mode="r+")), captions
+            path.unlink()

@@ -1,0 +1,283 @@
+"""How the bundled `toy` is trained on one GPU in ten minutes: clips, VAE, latents, transformer.
+
+    python -m tests.benchmarks.toy --out OUT [--vae-seconds 90] [--seconds 400] [--init toy]
+
+With --init it goes on from a model, whose VAE keeps its encoder, and --vae-seconds are its decoder's. The text encoder
+is the bundled one (`minisora train toy --stage text`). What comes out is a folder for `--preset`.
+"""
+
+import argparse
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from minisora.core.recipe import Recipe
+from minisora.core.runtime import pick_device
+from minisora.data.clip import parse_size
+from minisora.data.datasets import WorldClips
+from minisora.generate import folder as folders
+from minisora.models.dit import DiT
+from minisora.models.text import TextEncoder
+from minisora.models.tokenizer import Tokenizer
+from minisora.models.vae import VAE
+from minisora.nn.causal import CausalConv
+from minisora.train import vae as vae_stage
+from minisora.train.latents import region, singles
+from minisora.zoo.presets import preset
+from tests.benchmarks import recorded, static
+from tests.benchmarks.artists import CHUNK, Artists, Wanted
+from tests.benchmarks.static import Captions, Group, Pool
+
+SEED, ROUGH, TOGETHER = 20261126, 0.03, 4096
+ALL = ("shapes", "shapes", "physics", "occlusion", "painter", "painter", "craft", "orbit", "orbit")
+OTHERS = ("physics", "occlusion", "painter", "craft", "orbit")
+WANTED = {
+    "pixels": Wanted(16_000, ALL),  # for the VAE
+    "given": Wanted(16_000),
+    "ring": Wanted(8_000, only={"motion": ["clockwise", "counterclockwise"]}),
+    "squares": Wanted(100_000),
+    "two": Wanted(20_000, only={"count": 2}),
+    "three": Wanted(25_000, only={"count": 3}),
+    "wide": Wanted(16_000, size="17x48x80"),
+    "tall": Wanted(16_000, size="17x80x48"),
+    "pictures": Wanted(40_000, size="1x64x64"),
+    **{world: Wanted(6_000, (world,)) for world in OTHERS},
+}
+
+
+def tell(stage: str, **what: object) -> None:
+    print(json.dumps({"stage": stage, **what}), flush=True)
+
+
+def pixels(frames: Tensor, device: torch.device) -> Tensor:
+    """uint8 (b, t, h, w, 3) → (b, 3, t, h, w) in -1 … 1."""
+    return frames.to(device, non_blocking=True).movedim(-1, 1).float() / 127.5 - 1
+
+
+def crops(frames: Tensor, count: int, side: int) -> Tensor:
+    """Random squares of random clips, as pixels."""
+    device, (n, length, height, width, _) = frames.device, frames.shape
+    index = torch.randint(n, (count,), device=device)[:, None, None, None]
+    top, left = (torch.randint(size - side + 1, (count,), device=device) for size in (height, width))
+    moments, along = torch.arange(length, device=device), torch.arange(side, device=device)
+    rows, columns = (top[:, None] + along)[:, None, :, None], (left[:, None] + along)[:, None, None, :]
+    return pixels(frames[index, moments[None, :, None, None], rows, columns], device)
+
+
+def vae_loss(vae: VAE, x: Tensor, rough: float) -> Tensor:
+    """The loss of minisora/train/vae.py, for clips of one size."""
+    with torch.autocast(x.device.type, torch.bfloat16):
+        mean, log_variance = (part.float() for part in vae.posterior(x))
+        log_variance = log_variance.clamp(-20, 10)
+        z = vae.normalise(mean + (log_variance / 2).exp() * torch.randn_like(mean))
+        if rough:
+            z = z + rough * torch.rand(len(z), 1, 1, 1, 1, device=x.device) * torch.randn_like(z)
+        y = vae.decode(z).float()
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+    error = y - x
+    return error.abs().mean() + error.square().mean() + error.diff(dim=2).abs().sum() / x.numel() + vae_stage.KL * kl
+
+
+def train_vae(vae: VAE, frames: Tensor, recipe: Recipe, seconds: float, begun: bool) -> VAE:
+    """The average of its weights; of one that is begun only the decoder learns, and to mend rough latents."""
+    if begun:
+        vae_stage.freeze_encoder(vae)
+    elif vae.components is not None:
+        vae_stage.measure_components(vae.components, list(WorldClips(ALL, 256, SEED)))
+    average = copy.deepcopy(vae).requires_grad_(False).eval()
+
+    def loss() -> Tensor:
+        return vae_loss(vae, crops(frames, recipe.batch, 32), ROUGH if begun else 0.0)
+
+    recorded.train(vae, average, loss, recipe, seconds, lambda record: tell("vae", **record))
+    if not begun:
+        measure(average, frames[:1024])
+    return average
+
+
+@torch.no_grad()
+def measure(vae: VAE, frames: Tensor) -> None:
+    """As `measure_latents`: mean and spread of each channel."""
+    with torch.autocast(frames.device.type, torch.bfloat16):
+        raw = [vae.posterior(pixels(part, frames.device))[0].double() for part in frames.split(64)]
+    channels = torch.cat([part.movedim(1, 0).flatten(1) for part in raw], 1)
+    vae.mean.copy_(channels.mean(1))
+    vae.std.copy_(channels.std(1))
+
+
+@torch.no_grad()
+def encoded(vae: VAE, x: Tensor) -> Tensor:
+    """Latents as tokens, (b, n, c)."""
+    with torch.autocast(x.device.type, torch.bfloat16):
+        z = torch.cat([vae.encode(part) for part in x.split(CHUNK)])
+    return z.movedim(1, -1).flatten(1, -2).bfloat16()
+
+
+def pool(vae: VAE, artists: Artists, name: str, words: dict[str, int], device: torch.device) -> Pool:
+    """All of a kind as latents; a ring is the second of two laps, and clips with known parts come with them."""
+    time_, side, _ = vae.config.compression
+    length, height, width = parse_size(WANTED[name].size)
+    grid = (1 + (length - 1) // time_, height // side, width // side)
+    laps, parts = (grid[0] - 1, *grid[1:]), dict[str, list[Tensor]]()
+
+    def put(**what: Tensor) -> None:
+        for key, value in what.items():
+            parts.setdefault(key, []).append(value)
+
+    for frames, captions in artists.take(name):
+        x = pixels(frames, device)
+        text = torch.tensor([words.setdefault(caption, len(words)) for caption in captions], device=device)
+        if name == "ring":
+            closed = goes_round(x)
+            x, text = torch.cat([x, x[:, :, 1:]], 2)[closed], text[closed]
+            put(z=encoded(vae, x)[:, -laps[0] * laps[1] * laps[2] :], text=text)
+        else:
+            put(z=encoded(vae, x), text=text)
+        if name == "given":
+            put(**views(vae, x, len(parts["z"])))
+    whole = {key: torch.cat(value) for key, value in parts.items()}
+    return Pool(grid=laps if name == "ring" else grid, **whole)
+
+
+def goes_round(x: Tensor) -> Tensor:
+    """As in minisora/train/latents.py, for clips (b, 3, t, h, w)."""
+    first, middle, last = x[:, :, 0], x[:, :, x.shape[2] // 2], x[:, :, -1]
+    closing, moving = ((first - other).abs().amax((1, 2, 3)) * 127.5 for other in (last, middle))
+    return (closing <= 2.5) & (moving > 2.5)
+
+
+def views(vae: VAE, x: Tensor, number: int) -> dict[str, Tensor]:
+    """Single frames of clips, and the clips with a box painted grey."""
+    sources = [torch.Generator().manual_seed(number * CHUNK + place) for place in range(len(x))]
+    frames = torch.tensor([singles(x.shape[2], source) for source in sources], device=x.device)
+    images = x[torch.arange(len(x), device=x.device)[:, None], :, frames].flatten(0, 1)[:, :, None]
+    hidden = torch.cat([region(tuple(x.shape[2:]), source) for source in sources]).to(x.device)
+    images = encoded(vae, images).unflatten(0, frames.shape)
+    return {"images": images, "frames": frames, "region": encoded(vae, x * ~hidden)}
+
+
+@torch.no_grad()
+def read(text: TextEncoder, tokenizer: Tokenizer, words: dict[str, int]) -> Captions:
+    """Every caption's rows, once."""
+    device, ids = text.embedding.weight.device, [tokenizer.encode(caption) for caption in words]
+    lengths = torch.tensor([len(each) for each in ids])
+    most = -(-(int(lengths.max()) + 1) // 8) * 8  # attention on a GPU wants multiples of 8
+    rows = torch.zeros(len(ids), most, text.config.width, dtype=torch.bfloat16, device=device)
+    for some in lengths.argsort().split(TOGETHER):
+        padded = pad_sequence(text([ids[index] for index in some]), batch_first=True)
+        rows[some.to(device), : padded.shape[1]] = padded.bfloat16()
+    return Captions(rows, lengths.to(device))
+
+
+def merged(*pools: Pool) -> Pool:
+    return Pool(torch.cat([each.z for each in pools]), pools[0].grid, torch.cat([each.text for each in pools]))
+
+
+def groups(pools: dict[str, Pool], stride: int, scale: float = 1.0) -> list[Group]:
+    """The clips of one step, in order of their lengths."""
+
+    def some(count: int) -> int:
+        return max(1, int(count * scale))
+
+    return [
+        static.plain(pools["pictures"], some(32)),
+        static.plain(pools["ring"], some(8), ring=True),
+        static.plain(pools["wide"], some(12), 0.1),
+        static.plain(pools["tall"], some(12), 0.1),
+        static.plain(pools["squares"], some(72), 0.12),
+        static.plain(pools["others"], some(16), 0.1),
+        static.with_frames(pools["given"], some(8), stride, ends=True),
+        static.with_frames(pools["given"], some(6), stride, ends=False),
+        static.with_region(pools["given"], some(8)),
+    ]
+
+
+def train_dit(
+    dit: DiT, pools: dict[str, Pool], captions: Captions, recipe: Recipe, seconds: float, stride: int, shift: float,
+    scale: float, plain: bool,
+) -> DiT:  # fmt: skip
+    """The average of its weights."""
+    average = copy.deepcopy(dit).requires_grad_(False).eval()
+    block = static.run_block if plain else torch.compile(static.run_block, fullgraph=True, dynamic=False)
+
+    def loss() -> Tensor:
+        return static.lesson(dit, block, groups(pools, stride, scale), captions, shift)
+
+    loss().backward()  # the compiler works before the clock starts
+    dit.zero_grad()
+    recorded.train(dit, average, loss, recipe, seconds, lambda record: tell("dit", **record))
+    return average
+
+
+def begin(asked: argparse.Namespace) -> folders.Stored:
+    """The model to go on with, or a new one with the bundled text encoder."""
+    own, bundled = preset("toy"), folders.bundled("toy")
+    stored = folders.load(bundled if asked.init in (None, "toy") else Path(asked.init), torch.float32, "cpu")
+    if asked.init is None:
+        torch.manual_seed(SEED)
+        stored = replace(stored, preset=own, vae=VAE(own.vae), dit=DiT(own.dit))
+    return replace(
+        stored, late=None, preset=replace(stored.preset, recipes=own.recipes, sampling=own.sampling, late=None)
+    )
+
+
+def main() -> None:
+    asked = arguments()
+    device, torch.backends.cudnn.benchmark = pick_device(), True
+    torch.set_float32_matmul_precision("high")
+    CausalConv.forward = static.flat_forward  # type: ignore[method-assign]
+    wanted = {name: replace(kind, count=int(kind.count * asked.scale)) for name, kind in WANTED.items()}
+    artists, model = Artists(wanted, SEED + asked.seed, asked.folder), begin(asked)
+    recipes = {name: faster(recipe, asked.rate) for name, recipe in model.preset.recipes.items()}
+
+    vae, frames = model.vae.to(device), torch.cat([frames.to(device) for frames, _ in artists.take("pixels")])
+    if asked.vae_seconds:
+        recipe = replace(recipes["vae"], batch=asked.vae_batch, decay=0.7, ema=0.998)
+        vae = train_vae(vae.requires_grad_(True), frames, recipe, asked.vae_seconds, asked.init is not None)
+    del frames
+
+    words: dict[str, int] = {}
+    pools = {name: pool(vae, artists, name, words, device) for name in list(WANTED)[1:]}
+    artists.pool.shutdown()
+    pools["squares"] = merged(*(pools.pop(name) for name in ("squares", "two", "three")))
+    pools["others"] = merged(*(pools.pop(name) for name in OTHERS))
+    captions = read(model.text.to(device).eval(), model.tokenizer, words)
+    tell("encoded", captions=len(words), clips={name: len(each.z) for name, each in pools.items()})
+
+    recipe, stride = replace(recipes["dit"], warmup=300, ema=0.9993), model.preset.vae.compression[0]
+    dit = model.dit.float().to(device).requires_grad_(True)
+    if asked.seconds:
+        scale, plain = asked.batch_scale, asked.no_compile
+        dit = train_dit(dit, pools, captions, recipe, asked.seconds, stride, asked.shift, scale, plain)
+    models = {"vae": vae, "dit": dit, "text": model.text}
+    folders.save(asked.out, "toy", model.preset, models, model.tokenizer, torch.float32)
+
+
+def faster(recipe: Recipe, factor: float) -> Recipe:
+    return replace(recipe, rate=factor * recipe.rate, matrix_rate=factor * (recipe.matrix_rate or 0.0))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", help="a model's folder, or toy")
+    parser.add_argument("--vae-seconds", type=float, default=90)
+    parser.add_argument("--vae-batch", type=int, default=128)
+    parser.add_argument("--seconds", type=float, default=400, help="for the transformer, the compiler not counted")
+    parser.add_argument("--rate", type=float, default=1.0, help="times the preset's learning rates")
+    parser.add_argument("--shift", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=0, help="other clips; 0 are those of the bundled model")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the clips to draw")
+    parser.add_argument("--batch-scale", type=float, default=1.0, help="share of the clips in a step")
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm/toy"), help="where drawn clips wait")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The fast training step of tests/benchmarks is the package's: the same answer, optimiser and convolution."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from minisora.core.recipe import Recipe
+from minisora.models.dit import DiT, DiTConfig
+from minisora.models.vae import VAE, VAEConfig
+from minisora.nn.causal import CausalConv
+from minisora.tokens.known import Known, paint
+from minisora.tokens.packing import Text, Tokens, pack_text
+from minisora.train.ema import follow, kept
+from minisora.train.optim import optimisers, set_rate
+from tests.benchmarks import recorded, static
+from tests.benchmarks.static import Captions, Group, Pool
+
+CONFIG = DiTConfig(
+    channels=8, patch=(1, 1, 1), width=64, heads=2, layers=2, mlp=96, text_width=24, text_length=16, theta=10.0,
+    padded=False, places=True, pooled=True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def dit() -> DiT:
+    torch.manual_seed(0)
+    model = DiT(CONFIG)
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.2)
+    return model
+
+
+def pool(grid: tuple[int, int, int], known: bool = False) -> Pool:
+    n, (t, h, w) = 5, grid
+    frames = torch.stack([16 * torch.ones(n), torch.randint(1, 16, (n,)), *torch.randint(1, 16, (2, n))], 1).long()
+    extra = (torch.randn(n, 4, h * w, 8), frames, torch.randn(n, t * h * w, 8)) if known else ()
+    return Pool(torch.randn(n, t * h * w, 8), grid, torch.randint(6, (n,)), *extra)
+
+
+@pytest.fixture
+def groups() -> list[Group]:
+    torch.manual_seed(1)
+    some = pool((5, 4, 4), known=True)
+    return [
+        static.plain(pool((1, 4, 4)), 3), static.plain(pool((4, 4, 4)), 2, ring=True),
+        static.plain(pool((5, 2, 4)), 2, 0.5), static.plain(some, 6, 0.5), static.with_frames(some, 2, 4, ends=True),
+        static.with_frames(some, 2, 4, ends=False), static.with_region(some, 2),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def captions() -> Captions:
+    return Captions(torch.randn(6, 16, 24), torch.randint(2, 14, (6,)))
+
+
+def test_its_velocity_is_the_models(dit: DiT, groups: list[Group], captions: Captions) -> None:
+    read = [captions.of(group.text, dropped=0.3) for group in groups]
+    x = torch.cat([group.x.flatten(0, 1) for group in groups])
+    t = torch.rand(len(x) // static.UNIT)
+    prompts = [some[:count] for rows, bias, _ in read for some, count in zip(rows, (bias == 0).sum(1), strict=True)]
+    lengths = [group.x.shape[1] for group in groups for _ in group.x]
+    rings = [group.ring for group in groups for _ in group.x]
+    grids = tuple((ring or 5, 1, 1) for ring in rings)
+    pos = torch.cat([group.pos.flatten(0, 1) for group in groups])
+    tokens = Tokens(x, pos, grids, tuple(lengths), tuple(ring > 0 for ring in rings))
+    counts = tuple(len(prompt) for prompt in prompts)
+    with torch.no_grad():
+        fast = static.velocity_of(dit, static.run_block, groups, x, t, read)
+        exact = dit(
+            tokens, t.repeat_interleave(static.UNIT), Text(torch.cat(prompts), counts, torch.zeros(sum(counts)))
+        )
+    assert (fast - exact).abs().max() < 1e-5 * exact.abs().max()
+
+
+def test_its_prompts_are_packed_as_the_package_packs_them(captions: Captions) -> None:
+    index = torch.arange(6)
+    rows, bias, mean = captions.of(index, dropped=0.0)
+    text = pack_text(
+        [row[:count] for row, count in zip(captions.rows, captions.lengths, strict=True)], 16, padded=False
+    )
+    assert torch.equal(rows[bias == 0], text.x)
+    assert torch.allclose(mean, torch.stack([part.mean(0) for part in text.x.split(text.lengths)]), atol=1e-6)
+
+
+def test_known_frames_stand_where_the_package_puts_them() -> None:
+    some = pool((5, 4, 4), known=True)
+    assert some.images is not None and some.frames is not None
+    group = static.with_frames(replace(some, z=some.z[:1]), 1, 4, ends=True)
+    z = some.z[0].T.unflatten(1, some.grid)
+    image = some.images[0, 0].T.unflatten(1, (1, 4, 4))
+    canvas = paint([z], [Known(prefix=None, frames={int(some.frames[0, 0]): image})], (1, 1, 1), 4)
+    assert torch.equal(group.x[0], canvas.tokens.x) and torch.equal(group.pos[0], canvas.tokens.pos)
+
+
+def test_its_optimiser_takes_the_packages_steps(dit: DiT, groups: list[Group], captions: Captions) -> None:
+    recipe = Recipe(steps=10, rate=1e-3, matrix_rate=0.02, weight_decay=0.1, ema=0.9)
+    other, ours, theirs = copy.deepcopy(dit), copy.deepcopy(dit), copy.deepcopy(dit)
+    for average in (ours, theirs):
+        average.requires_grad_(False)
+    fast, usual = recorded.Optimiser(dit, ours, recipe), optimisers(other, recipe)
+    for step in range(3):
+        for model in (dit, other):
+            torch.manual_seed(step)
+            static.lesson(model, static.run_block, groups, captions, shift=5.0).backward()
+        fast.scale.fill_(0.5)
+        fast.keep.fill_(kept(recipe.ema, step))
+        fast.step()
+        torch.nn.utils.clip_grad_norm_(other.parameters(), recipe.clip)
+        for each in usual:
+            set_rate(each, 0.5)
+            each.step()
+        other.zero_grad()
+        follow(theirs, other, kept(recipe.ema, step))
+    for one, two in ((dit, other), (ours, theirs)):
+        for a, b in zip(one.parameters(), two.parameters(), strict=True):
+            assert torch.allclose(a, b, atol=2e-3)  # bf16 in Muon rounds as it likes
+
+
+def test_its_convolution_is_the_vaes(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    vae = VAE(
+        VAEConfig(channels=4, base=8, stages=(1, 1, 1), space=(True, False), time=(True, True), blocks=1, patch=4)
+    )
+    x = torch.rand(2, 3, 9, 16, 16) * 2 - 1
+    with torch.no_grad():
+        z = vae.encode(x)
+        y = vae.decode(z)
+        monkeypatch.setattr(CausalConv, "forward", static.flat_forward)
+        assert torch.allclose(vae.encode(x), z, atol=1e-5) and torch.allclose(vae.decode(z), y, atol=1e-5)
+
+
+def test_it_learns(dit: DiT, groups: list[Group], captions: Captions) -> None:
+    losses: list[float] = []
+    recipe = Recipe(steps=200, rate=1e-3, matrix_rate=0.02, warmup=5, ema=0.9)
+    average = copy.deepcopy(dit).requires_grad_(False)
+
+    def loss() -> torch.Tensor:
+        value = static.lesson(dit, static.run_block, groups, captions, shift=1.0)
+        losses.append(value.item())
+        return value
+
+    recorded.train(dit, average, loss, recipe, 3.0, lambda record: None)
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
