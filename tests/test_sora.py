@@ -1,6 +1,7 @@
 """The generator: the same seed, the same clip; a batch is its clips; a folder or a file brings back what went in."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -161,15 +162,25 @@ def test_the_latents_of_a_batch_are_those_of_its_clips(sora: Sora) -> None:
 
 
 def test_the_noise_that_sde_adds_is_the_clips_own(sora: Sora, monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds: list[int] = []
+    """It goes on where the noise that the clip began with ended, with what is known of a clip left out."""
+    drawn: list[Tensor] = []
 
-    def spy(velocity, x: Tensor, times: Tensor, generator: torch.Generator, callback) -> Tensor:
-        seeds.append(generator.initial_seed())
+    def spy(velocity, x: Tensor, times: Tensor, fresh, callback) -> Tensor:
+        drawn.append(fresh(x))
         return x
 
     monkeypatch.setattr("minisora.generate.sora.sde", spy)
-    sora.generate([A, B], seed=3, n=2, sampler="sde")
-    assert seeds == [3, 4, 3, 4]
+    begun = Known(prefix=sora.encode(sora.generate(A)[0])[:, :1])
+    sora.generate([A, B], seed=[3, 5], sampler="sde", known=[None, begun])
+    shape, later = sora.latent_shape(PRESET.size), []
+    for seed in (3, 5):
+        own = torch.Generator().manual_seed(seed)
+        torch.randn(shape, generator=own)
+        later.append(own)
+    whole = math.prod(shape[1:]) // math.prod(PRESET.dit.patch)
+    counts = whole, whole * (shape[1] - 1) // shape[1]
+    parts = [torch.randn(count, drawn[0].shape[1], generator=own) for count, own in zip(counts, later, strict=True)]
+    assert torch.equal(drawn[0], torch.cat(parts))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +289,7 @@ def test_known_parts_stay_and_are_felt(sora: Sora) -> None:
     assert [take.recipe["beside"] for take in takes] == [["known"], []]
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "unipc"])
+@pytest.mark.parametrize("sampler", ["euler", "heun", "unipc", "sde"])
 def test_a_callback_sees_every_step_and_the_clean_clips(sora: Sora, sampler: str) -> None:
     seen: list[tuple[int, float, list[Clip]]] = []
 
@@ -303,7 +314,8 @@ def test_open_weights_are_sampled_at_whole_thousandths(sora: Sora) -> None:
             return sora.dit(tokens, t, text)
 
     wan = replace(sora, preset=replace(PRESET, weights=Weights("here", "there")), dit=Spy())
-    assert wan.generate(A, shift=3.0)[0].recipe["sampler"] == "unipc"
+    assert all(preset.sampling.sampler == "unipc" for preset in PRESETS.values() if preset.weights)
+    wan.generate(A, shift=3.0, sampler="unipc")
     times = torch.stack(seen) * 1000
     assert times.dtype == torch.float64 and torch.equal(times, times.round()) and times.max() == 999
 

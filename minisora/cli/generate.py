@@ -34,8 +34,7 @@ def generate(
 
     sora = Sora.from_pretrained(preset, weights, device, dtype)
     ending = check_ending(out, parse_size(size or sora.preset.size)[0])  # before minutes of work
-    total = (steps or sora.preset.sampling.steps) * (n if sampler == "sde" else 1)
-    with tqdm(total=total, unit="step", disable=None) as bar:  # shown in a terminal only
+    with tqdm(total=steps or sora.preset.sampling.steps, unit="step", disable=None) as bar:  # shown in a terminal only
         takes = sora.generate(
             prompt, size, seed=seed, n=n, steps=steps, guidance=guidance, shift=shift, negative=negative,
             sampler=sampler, fps=fps, callback=lambda step, t, clips: bar.update(),

@@ -6,6 +6,8 @@ step: its number from 0, the time just left, the new state, and the clean x that
 ignored. The last x that it sees is the one returned.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,9 @@ from minisora.core.errors import MinisoraError
 from minisora.diffusion.flow import Callback, Velocity, clean, mix, move, noise_of, wide
 from minisora.diffusion.schedule import pairs
 from minisora.diffusion.unipc import unipc
+
+Fresh = Callable[[Tensor], Tensor]
+"""fresh(x): new noise in the shape of x."""
 
 
 def euler(velocity: Velocity, x: Tensor, times: Tensor, callback: Callback | None = None) -> Tensor:
@@ -43,10 +48,10 @@ def heun(velocity: Velocity, x: Tensor, times: Tensor, callback: Callback | None
 
 
 def sde(
-    velocity: Velocity, x: Tensor, times: Tensor, generator: torch.Generator, eta: float = 1.0,
+    velocity: Velocity, x: Tensor, times: Tensor, fresh: Fresh = torch.randn_like, eta: float = 1.0,
     callback: Callback | None = None,
 ) -> Tensor:  # fmt: skip
-    """Ancestral sampling: every step exchanges part of the noise for new noise. eta = 0 is Euler.
+    """Ancestral sampling: every step exchanges part of the noise for fresh noise. eta = 0 is Euler.
 
     Noising forward from s to t multiplies x_s by a = (1 - t) / (1 - s), so that it adds noise of variance
     b² = t² - a² s². By Bayes, x_s given x_t and x is Gaussian with variance σ² = (s b / t)². With η σ for σ and the
@@ -65,15 +70,14 @@ def sde(
         keep = (after**2 - sigma**2).clamp(min=0).sqrt()
         x = move(x, v, t, after)  # (1 - s) x + s ε, and so it remains to exchange s - keep of the noise
         if sigma > 0:
-            fresh = torch.randn(x.shape, generator=generator, device=generator.device, dtype=wide(x).dtype).to(x.device)
-            x = (wide(x) + (keep - after) * wide(noise) + sigma * fresh).to(x.dtype)
+            x = (wide(x) + (keep - after) * wide(noise) + sigma * fresh(wide(x))).to(x.dtype)
         if callback:
             callback(step, t, x, x0)
     return x
 
 
 def rewrite(
-    was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, generator: torch.Generator,
+    was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, fresh: Fresh = torch.randn_like,
     callback: Callback | None = None,
 ) -> Tensor:  # fmt: skip
     """What is x where the one velocity leads, made what it would be where the other leads (Kulikov et al. 2024).
@@ -82,8 +86,7 @@ def rewrite(
     """
     made = wide(x)
     for step, (t, after) in enumerate(pairs(times)):
-        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=made.dtype).to(x.device)
-        noisy = mix(wide(x), noise, t)
+        noisy = mix(wide(x), fresh(made), t)
         difference = wide(velocity(noisy + (made - wide(x)), t)) - wide(was(noisy, t))
         made = made + (after - t) * difference
         if callback:
@@ -92,4 +95,4 @@ def rewrite(
 
 
 SAMPLERS = {"euler": euler, "heun": heun, "unipc": unipc, "sde": sde}
-"""By name, for the command line. `sde` needs a generator too: functools.partial(sde, generator=...)."""
+"""By name, for the command line."""

@@ -162,9 +162,7 @@ class Sora:
             for prompt, own, part, x, later, old in zip(prompts, seeds, parts, first, then, before, strict=True)
             for number in range(n)
         ]
-        # new noise is drawn for all of a batch on the way: for a clip of its own, it needs a batch of its own
-        alone = settings.sampler == "sde" or was is not None
-        batches = [[shot] for shot in shots] if alone else [shots]
+        batches = [shots] if was is None else [[shot] for shot in shots]
         latents = [z for batch in batches for z in self._sample(batch, settings, callback)]
         return [self._take(z, shot, settings) for z, shot in zip(latents, shots, strict=True)]
 
@@ -176,8 +174,7 @@ class Sora:
         noisy = [
             x if shot.init is None else mix(shot.init, x, settings.start) for shot, x in zip(shots, noise, strict=True)
         ]
-        patch = self.dit.config.patch
-        rings = [settings.ring] * len(shots)
+        patch, rings = self.dit.config.patch, [settings.ring] * len(shots)
         canvas = paint(noisy, [shot.known for shot in shots], patch, self.vae.config.compression[0], rings)
         negative = self._velocity(canvas, [settings.negative] * len(shots))
 
@@ -194,12 +191,17 @@ class Sora:
             if callback:
                 callback(step, float(t), lambda: [self.decode(z, settings.size, settings.fps) for z in latents(x0)])
 
-        (shot, *_), name = shots, settings.sampler
+        def fresh(x: Tensor) -> Tensor:
+            """New noise on the way: each clip's own, whatever else is in the batch."""
+            parts = zip(canvas.unknown.split(canvas.tokens.lengths), generators, strict=True)
+            return torch.cat([torch.randn(int(part.sum()), x.shape[1], generator=own) for part, own in parts]).to(x)
+
+        shot = shots[0]
         if shot.init is not None and shot.was is not None:
             old = guide(self._velocity(canvas, [shot.was]))
             begun = paint([shot.init], [shot.known], patch, self.vae.config.compression[0], rings).start()
-            return latents(rewrite(old, velocity, begun, self._times(settings), generators[0], report))
-        sampler = partial(sde, generator=generators[0]) if name == "sde" else SAMPLERS[name]
+            return latents(rewrite(old, velocity, begun, self._times(settings), fresh, report))
+        sampler = partial(sde, fresh=fresh) if settings.sampler == "sde" else SAMPLERS[settings.sampler]
         return latents(sampler(velocity, canvas.start(), self._times(settings), callback=report))
 
     def _told(self, canvas: Canvas, shots: Sequence[Shot]) -> Velocity:

@@ -23,6 +23,8 @@ class Sampling:
     """Above 1, more of the steps are spent where there is much noise: large videos need it."""
     negative: str = ""
     """The negative prompt."""
+    sampler: str = "euler"
+    """The way from noise to clip, by its name in diffusion/samplers.py."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ PRESETS: dict[str, Preset] = {
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),
         fps=8.0,
-        sampling=Sampling(steps=20, guidance=2.0, shift=8.0),
+        sampling=Sampling(steps=20, guidance=2.0, shift=8.0, sampler="sde"),
         recipes={
             "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.5, ema=0.995),
             "text": Recipe(steps=1200, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.98, weight_decay=0.1),
@@ -218,7 +220,7 @@ PRESETS: dict[str, Preset] = {
         text=UMT5_XXL,
         size=(81, 480, 832),
         fps=16.0,
-        sampling=Sampling(steps=50, guidance=5.0, shift=3.0, negative=NEGATIVE),
+        sampling=Sampling(steps=50, guidance=5.0, shift=3.0, negative=NEGATIVE, sampler="unipc"),
         recipes=FINETUNING,
         weights=Weights("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Wan-AI/Wan2.1-T2V-1.3B"),
     ),
@@ -228,7 +230,7 @@ PRESETS: dict[str, Preset] = {
         text=UMT5_XXL,
         size=(81, 720, 1280),
         fps=16.0,
-        sampling=Sampling(steps=50, guidance=5.0, shift=5.0, negative=NEGATIVE),
+        sampling=Sampling(steps=50, guidance=5.0, shift=5.0, negative=NEGATIVE, sampler="unipc"),
         recipes=FINETUNING,
         weights=Weights("Wan-AI/Wan2.1-T2V-14B-Diffusers", "Wan-AI/Wan2.1-T2V-14B"),
     ),
@@ -238,7 +240,7 @@ PRESETS: dict[str, Preset] = {
         text=UMT5_XXL,
         size=(121, 704, 1280),
         fps=24.0,
-        sampling=Sampling(steps=50, guidance=5.0, shift=5.0, negative=NEGATIVE),
+        sampling=Sampling(steps=50, guidance=5.0, shift=5.0, negative=NEGATIVE, sampler="unipc"),
         recipes=FINETUNING,
         weights=Weights("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "Wan-AI/Wan2.2-TI2V-5B"),
     ),
@@ -248,7 +250,7 @@ PRESETS: dict[str, Preset] = {
         text=UMT5_XXL,
         size=(1441, 1080, 1920),
         fps=24.0,
-        sampling=Sampling(steps=50, guidance=5.0, shift=9.0, negative=NEGATIVE),
+        sampling=Sampling(steps=50, guidance=5.0, shift=9.0, negative=NEGATIVE, sampler="unipc"),
         recipes={
             "vae": Recipe(steps=300_000, batch=256, rate=1e-4, warmup=5000, ema=0.9999),
             "dit": Recipe(steps=500_000, batch=1024, rate=1e-4, warmup=5000, ema=0.9999),
