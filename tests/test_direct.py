@@ -59,6 +59,17 @@ def test_an_image_comes_to_life(sora: Sora) -> None:
     assert animate(sora, image, A, frames=9).shape[0] == 9
 
 
+def test_fresh_noise_leaves_what_is_given_as_it_is(sora: Sora) -> None:
+    image, clip = clip_of(1), clip_of(9)
+    made = animate(sora, image, A, seed=3, sampler="sde")
+    assert same(made.frames[:1], image.frames) and made.recipe["sampler"] == "sde"
+    assert same(animate(sora, image, A, seed=3, sampler="sde").frames, made.frames)
+    assert not same(animate(sora, image, A, seed=3, sampler="euler").frames, made.frames)
+    longer, short = (extend(sora, clip, A, frames, sampler="sde") for frames in (20, 6))
+    assert same(longer.frames[: len(short.frames) - 1], short.frames[:-1]), "a hop does not depend on later ones"
+    assert loop(sora, A, sampler="sde").shape[0] % 4 == 0
+
+
 @pytest.mark.parametrize("frames", [1, 4, 11])
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_clip_goes_on_before_and_after(sora: Sora, frames: int, backward: bool) -> None:

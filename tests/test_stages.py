@@ -18,6 +18,7 @@ from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe, Run
 from minisora.data.clip import Clip
 from minisora.data.datasets import WorldClips
+from minisora.generate.experts import paired
 from minisora.generate.sora import Sora
 from minisora.models.dit import DiT
 from minisora.models.text import TextConfig, TextEncoder
@@ -305,7 +306,10 @@ def test_what_cannot_be_trained_is_told_in_a_line(run, tmp_path: Path, words: tu
 
 
 def test_of_a_pair_the_expert_in_charge_goes_on(run, tmp_path: Path) -> None:  # noqa: F811
-    words = ("train", "toy", "--stage", "dit", "--init", "toy", "--steps", "1", "--clips", "2", "--batch", "2")
+    tiny = Sora.from_pretrained("tiny", device="cpu", dtype="fp32")
+    other = DiT(replace(tiny.dit.config, places=False))
+    paired(tiny, replace(tiny, dit=other), 0.9).save(tmp_path / "pair", "fp32")
+    words = ("train", "tiny", "--stage", "dit", "--init", "pair", "--steps", "1", "--clips", "2", "--batch", "2")
     for times, places in ((("0.9", "1"), True), (("0", "0.9"), False)):  # the two are told apart by their configs
         told = run(*words, "--sizes", "1x32x32", "--out", f"from{times[0]}", "--times", *times)
         assert told.status == 0, told.err

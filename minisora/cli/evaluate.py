@@ -24,6 +24,8 @@ def fidelity(
     size: Annotated[str | None, arg(help="frames x height x width; the preset's if not given.")] = None,
     steps: Annotated[int | None, arg(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, arg(help="How far to go beyond what the prompt says.")] = None,
+    shift: Annotated[float | None, arg(help="Above 1, more steps are spent on the noisy part.")] = None,
+    sampler: Annotated[str | None, arg(help="euler, heun, unipc or sde.")] = None,
     batch: Annotated[int, arg(help="Clips generated at once.")] = 16,
     detail: Annotated[str, arg(help="Which captions are the prompts: short or descriptive.")] = "short",
     device: Annotated[str, arg(help="auto, cpu, cuda or cuda:1.")] = "auto",
@@ -42,7 +44,7 @@ def fidelity(
     kinds = [True] * held_out + [False] * seen or [None]
     plans = [Plan(world, n, seeds, kind, detail, batch) for world in worlds for kind in kinds]
     sora = Sora.from_pretrained(preset, device=device, dtype=dtype)
-    settings = settle(sora.preset, size, steps=steps, guidance=guidance)
+    settings = settle(sora.preset, size, steps=steps, guidance=guidance, shift=shift, sampler=sampler)
     recipe = {"preset": sora.name, "weights": sora.weights, "dtype": str(sora.dtype), "device": str(sora.device)}
     _measure(plans, clips_of(sora, settings), settings, recipe, out)
 

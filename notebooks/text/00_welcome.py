@@ -5,7 +5,7 @@
 #
 # **You will build** nothing yet: this page shows what stands at the end of the road, and the road.
 #
-# **You need** Python, and some PyTorch. No GPU: everything here was trained on two cores, and runs on yours.
+# **You need** Python, and some PyTorch. No GPU: everything here runs on two cores, and all but one model was trained on them.
 #
 # **Measured** · runs in 16 s on two CPU cores · needs 0.5 GiB · reads in about 15 minutes
 
@@ -17,7 +17,7 @@ sora = Sora.from_pretrained("toy")
 show(sora.generate("a large red circle moves to the right on a white background", seed=1))
 
 # %% [markdown]
-# That was a sentence turned into a video, by a model that lies in this folder in 20 megabytes and began as random numbers.
+# That was a sentence turned into a video, by a model that lies in this folder in 30 megabytes and began as random numbers.
 # It is tiny, and it makes mistakes, which we will count. But it is the whole thing: what OpenAI's *Sora* is made of, each part
 # in a file that can be read over a cup of tea. (Only the model that wrote captions for it has no part here: toy worlds describe
 # themselves.)
@@ -113,7 +113,7 @@ picture(road(generating), "From a prompt to a video in seven boxes, each with th
 # %% [markdown]
 # ## Watch it happen
 #
-# The model begins with noise, asks itself twenty times where the noise should go, and follows. Here is what it has in mind
+# The model begins with noise, asks itself twenty times where the noise should go, goes there, and puts back a little fresh noise. Here is what it has in mind
 # on the way: the clip that it would end at, if it stopped to ask.
 
 # %%

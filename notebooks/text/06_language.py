@@ -807,7 +807,7 @@ for name, shares in (("random rows", random), ("rows that learned to read", read
 assert min(read.values()) > 80
 
 # %% [markdown]
-# Half a minute is enough. `minisora train toy --stage text` does the same for captions of all worlds, and the toy's transformers
+# Half a minute is enough. `minisora train toy --stage text` does the same for captions of all worlds, and the toy's transformer
 # learned from such rows whose word is whose (the table of swapped prompts stands in `data/checkpoints/README.md`).
 
 # %% [markdown]

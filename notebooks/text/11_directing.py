@@ -30,6 +30,7 @@ from minisora.course.exercises import exercise
 from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
 from minisora.data.datasets import rendered
 from minisora.diffusion.flow import Callback, Velocity, mix, wide
+from minisora.diffusion.samplers import Fresh
 from minisora.diffusion.schedule import pairs
 from minisora.evaluate import directing
 from minisora.evaluate.cases import Case
@@ -230,7 +231,7 @@ def paint(
 
 
 # %% [markdown]
-# The model has to have met such tokens in training; 30 % of the clips that it saw had some (notebook 07, `given`).
+# The model has to have met such tokens in training; every fifth of the clips that ours saw had some (notebook 07, `given`).
 #
 # ## Animate
 #
@@ -636,7 +637,7 @@ picture(figure, "Three strips of five frames: clips of which the first frame, th
 
 # %% tags=["source: minisora.diffusion.samplers.rewrite"]
 def rewrite(
-    was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, generator: torch.Generator,
+    was: Velocity, velocity: Velocity, x: Tensor, times: Tensor, fresh: Fresh = torch.randn_like,
     callback: Callback | None = None,
 ) -> Tensor:  # fmt: skip
     """What is x where the one velocity leads, made what it would be where the other leads (Kulikov et al. 2024).
@@ -645,8 +646,7 @@ def rewrite(
     """
     made = wide(x)
     for step, (t, after) in enumerate(pairs(times)):
-        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=made.dtype).to(x.device)
-        noisy = mix(wide(x), noise, t)
+        noisy = mix(wide(x), fresh(made), t)
         difference = wide(velocity(noisy + (made - wide(x)), t)) - wide(was(noisy, t))
         made = made + (after - t) * difference
         if callback:

@@ -21,6 +21,7 @@ from minisora.data.datasets import WorldClips
 
 CHUNK = 256
 SPARE = 2**31  # bytes that stay free where chunks wait
+PATIENCE = 300.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,11 @@ class Wanted:
 
 def draw(name: str, wanted: Wanted, start: int, seed: int, folder: str) -> list[str]:
     """One chunk to a file, and its captions."""
+    begun = time.monotonic()
     while shutil.disk_usage(folder).free < SPARE:
         time.sleep(0.1)
+        if time.monotonic() - begun > PATIENCE:
+            raise MinisoraError(f"{folder} has been full for {PATIENCE:g} seconds: nobody takes the clips")
     constraints = dict.fromkeys(wanted.worlds, wanted.only) if wanted.only else {}
     sizes = (parse_size(wanted.size),)
     clips = WorldClips(wanted.worlds, start + CHUNK, seed, sizes, detail="either", constraints=constraints)
@@ -53,6 +57,10 @@ class Artists:
 
     def __init__(self, wanted: dict[str, Wanted], seed: int, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.npy"):  # of a run that was killed
+            old.unlink()
+        if shutil.disk_usage(folder).total < 2 * SPARE:
+            raise MinisoraError(f"{folder} is too small a place for clips to wait in: name another --folder")
         self.folder, workers = folder, max(1, (os.cpu_count() or 2) - 1)
         self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
         self.chunks: dict[str, list[tuple[int, Future]]] = {}

@@ -4,12 +4,14 @@ The mathematics is that of minisora/train/optim.py and ema.py. On an H200 a step
 with Python in between, and 30 ms replayed.
 """
 
+import math
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe
 from minisora.train.ema import kept
 from minisora.train.optim import BETAS, kinds, orthogonal
@@ -24,6 +26,7 @@ class Optimiser:
     """
 
     def __init__(self, model: nn.Module, average: nn.Module, recipe: Recipe) -> None:
+        assert recipe.matrix_rate is not None
         matrices, others, rest = kinds(model)
         self.recipe, self.parameters = recipe, [*matrices, *others, *rest]
         device = self.parameters[0].device
@@ -45,7 +48,7 @@ class Optimiser:
         self.norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip, foreach=True)
         self.rate.copy_(self.recipe.rate * self.scale)
         self.adam.step()
-        rate = (self.recipe.matrix_rate or 0.0) * self.scale
+        rate = self.recipe.matrix_rate * self.scale  # type: ignore[operator]
         for shape, matrices in self.shapes.items():
             gradient, momentum = torch.stack([matrix.grad for matrix in matrices]), self.momenta[shape]  # type: ignore[misc]
             momentum.lerp_(gradient, 1 - MOMENTUM)
@@ -109,5 +112,7 @@ def train(
         if step % 100 == 0:
             mean = total.item() / 100  # waits for the GPU, so that Python is never far ahead
             total.zero_()
+            if not math.isfinite(mean):
+                raise MinisoraError(f"the loss was not finite before step {step}: train with a lower --rate")
             report({"step": step, "loss": mean, "scale": optimiser.scale.item(), "seconds": time.monotonic() - begun})
     return step

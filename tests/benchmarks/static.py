@@ -125,6 +125,7 @@ def velocity_of(
 ) -> Tensor:
     """The model's answer, as DiT.forward gives it; t is (n / UNIT,)."""
     config, device = dit.config, xs.device
+    assert config.places and config.pooled and not config.padded and not config.clean
     width = config.width // config.heads
     pos, sizes = torch.cat([group.pos.flatten(0, 1) for group in groups]), sizes_of(groups)
     ring = rings(sizes, tuple(group.ring for group in groups), device)

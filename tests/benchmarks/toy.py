@@ -1,4 +1,4 @@
-"""How the bundled `toy` is trained on one GPU in ten minutes: clips, VAE, latents, transformer.
+"""How the bundled `toy` is trained on one GPU, in ten minutes or more: clips, VAE, latents, transformer.
 
     python -m tests.benchmarks.toy --out OUT [--vae-seconds 90] [--seconds 400] [--init toy]
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from minisora.core.recipe import Recipe
@@ -232,7 +232,19 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     CausalConv.forward = static.flat_forward  # type: ignore[method-assign]
     wanted = {name: replace(kind, count=int(kind.count * asked.scale)) for name, kind in WANTED.items()}
-    artists, model = Artists(wanted, SEED + asked.seed, asked.folder), begin(asked)
+    model = begin(asked)
+    artists = Artists(wanted, SEED + 100 * asked.seed, asked.folder)
+    try:
+        made = train(asked, model, artists, device)
+    finally:
+        artists.pool.shutdown(wait=False, cancel_futures=True)
+    folders.save(asked.out, "toy", model.preset, made, model.tokenizer, torch.float32)
+
+
+def train(
+    asked: argparse.Namespace, model: folders.Stored, artists: Artists, device: torch.device
+) -> dict[str, nn.Module]:
+    """All stages; the models as they are at the end."""
     recipes = {name: faster(recipe, asked.rate) for name, recipe in model.preset.recipes.items()}
 
     vae, frames = model.vae.to(device), torch.cat([frames.to(device) for frames, _ in artists.take("pixels")])
@@ -243,7 +255,6 @@ def main() -> None:
 
     words: dict[str, int] = {}
     pools = {name: pool(vae, artists, name, words, device) for name in list(WANTED)[1:]}
-    artists.pool.shutdown()
     pools["squares"] = merged(*(pools.pop(name) for name in ("squares", "two", "three")))
     pools["others"] = merged(*(pools.pop(name) for name in OTHERS))
     captions = read(model.text.to(device).eval(), model.tokenizer, words)
@@ -254,8 +265,7 @@ def main() -> None:
     if asked.seconds:
         scale, plain = asked.batch_scale, asked.no_compile
         dit = train_dit(dit, pools, captions, recipe, asked.seconds, stride, asked.shift, scale, plain)
-    models = {"vae": vae, "dit": dit, "text": model.text}
-    folders.save(asked.out, "toy", model.preset, models, model.tokenizer, torch.float32)
+    return {"vae": vae, "dit": dit, "text": model.text}
 
 
 def faster(recipe: Recipe, factor: float) -> Recipe:
