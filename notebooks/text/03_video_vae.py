@@ -8,7 +8,7 @@
 #
 # **You need** notebook 02, and to have seen a convolution before.
 #
-# **Measured** · runs in 83 s on two CPU cores · needs 1.1 GiB · reads in about 59 minutes
+# **Measured** · runs in 52 s on two CPU cores · needs 1.2 GiB · reads in about 59 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 05.
 #
-# **Measured** · runs in 79 s on two CPU cores · needs 1.2 GiB · reads in about 59 minutes
+# **Measured** · runs in 62 s on two CPU cores · needs 1.2 GiB · reads in about 59 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer
@@ -642,8 +642,8 @@ for place, ax in enumerate(axes.flat):
 picture(figure, "A generated picture and, for each word of its prompt, a map of eight by eight places: orange where they look at it more.")
 
 # %% [markdown]
-# *red* and *circle* are looked at from where the red circle stands, and so is the *a* before them: each of these rows speaks of the whole thing, as we
-# shall see. The square looks most at *on* and at the *a* behind it, the first words after its own. The next section counts how often such
+# *large*, *red* and *circle* are looked at from where the circle stands, *small*, *blue* and *square* from where the square does. The *a* before the circle and
+# the *and* behind it are looked at from there, too: each of these rows speaks of the whole thing, as we shall see. The next section counts how often such
 # pictures are right.
 
 # %% [markdown]

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 03 to 06.
 #
-# **Measured** · runs in 92 s on two CPU cores · needs 1.7 GiB · reads in about 70 minutes
+# **Measured** · runs in 83 s on two CPU cores · needs 1.7 GiB · reads in about 70 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains for half an hour instead of a minute
