@@ -77,7 +77,7 @@ def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:
             f"{below + stride}; the nearest is {size_name((near, height, width))}"
         )
     shape = (frames, height, width)
-    own = asdict(preset.sampling) | {"fps": preset.fps}
+    own: dict[str, Any] = asdict(preset.sampling) | {"fps": preset.fps}
     return Settings(shape, **own | {name: value for name, value in given.items() if value is not None})
 
 
