@@ -191,13 +191,13 @@ class Sora:
             if callback:
                 callback(step, float(t), lambda: [self.decode(z, settings.size, settings.fps) for z in latents(x0)])
 
-        def fresh(x: Tensor) -> Tensor:
-            """New noise on the way: each clip's own, whatever else is in the batch."""
-            parts = zip(canvas.unknown.split(canvas.tokens.lengths), generators, strict=True)
-            return torch.cat([torch.randn(int(part.sum()), x.shape[1], generator=own) for part, own in parts]).to(x)
+        counts = [int(part.sum()) for part in canvas.unknown.split(canvas.tokens.lengths)]  # once: it waits for a GPU
 
-        shot = shots[0]
-        if shot.init is not None and shot.was is not None:
+        def fresh(x: Tensor) -> Tensor:  # each clip's own noise, whatever else is in the batch
+            own = zip(counts, generators, strict=True)
+            return torch.cat([torch.randn(count, x.shape[1], generator=each) for count, each in own]).to(x)
+
+        if (shot := shots[0]).init is not None and shot.was is not None:
             old = guide(self._velocity(canvas, [shot.was]))
             begun = paint([shot.init], [shot.known], patch, self.vae.config.compression[0], rings).start()
             return latents(rewrite(old, velocity, begun, self._times(settings), fresh, report))

@@ -220,7 +220,7 @@ def begin(asked: argparse.Namespace) -> folders.Stored:
     stored = folders.load(bundled if asked.init in (None, "toy") else Path(asked.init), torch.float32, "cpu")
     if asked.init is None:
         torch.manual_seed(SEED)
-        stored = replace(stored, preset=own, vae=VAE(own.vae), dit=DiT(own.dit))
+        stored = replace(stored, preset=replace(own, text=stored.preset.text), vae=VAE(own.vae), dit=DiT(own.dit))
     return replace(
         stored, late=None, preset=replace(stored.preset, recipes=own.recipes, sampling=own.sampling, late=None)
     )
