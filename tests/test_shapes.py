@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minisora.core.errors import MinisoraError
+from minisora.evaluate import fidelity
 from minisora.worlds import shapes
 from minisora.worlds.language import COLORS, WORDS, mentions, things
 from minisora.worlds.motion import DIRECTIONS
 from minisora.worlds.raster import REACH, SHAPES
 from minisora.worlds.style import STYLE_BACKGROUNDS
+from minisora.worlds.turning import turned
 
 seeds = st.integers(0, 2**40)
 PLACES = {(x, y): f"{v} {h}".strip() or "middle" for x, h in enumerate(("left", "", "right")) for y, v in enumerate(("top", "", "bottom"))}  # fmt: skip  # noqa: E501
@@ -164,3 +166,22 @@ def test_every_color_can_be_seen_somewhere_and_every_style_has_a_ground():
         for style, backgrounds in STYLE_BACKGROUNDS.items():
             assert any(shapes.stands_out(color, background) for background in backgrounds), (color, style)
     assert math.isclose(sum(shapes.crowding(n) ** 2 * n for n in range(3, 13)), 30)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_turns_begins_as_the_one_and_ends_as_the_other(seed: int) -> None:
+    first, second = (shapes.sample(2 * seed + k, count=1, style="flat") for k in (0, 1))
+    frames = turned(first, second, 25, 48, 64, begin=6, end=14, later=14)
+    assert (frames[:7].int() - shapes.render(first, 7, 48, 64).int()).abs().max() <= 1
+    assert (frames[14:].int() - shapes.render(second, 11, 48, 64).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_turns_is_one_whole_thing_half_way(seed: int) -> None:
+    first, second = (shapes.sample(100 + 2 * seed + k, count=1, style="flat") for k in (0, 1))
+    (middle,) = turned(first, second, 17, 64, 64, begin=0, end=16)[8:9]
+    reading = fidelity.read(middle[None])
+    (thing,) = reading.things
+    kept = first if reading.background == second.background else second
+    assert reading.background in (first.background, second.background)
+    assert all(getattr(thing, name) == getattr(kept.things[0], name) for name in ("shape", "color", "size"))

@@ -46,7 +46,7 @@ def groups() -> list[Group]:
     return [
         static.plain(pool((1, 4, 4)), 3), static.plain(pool((4, 4, 4)), 2, ring=True),
         static.plain(pool((5, 2, 4)), 2, 0.5), static.plain(some, 6, 0.5), static.with_frames(some, 2, 4, ends=True),
-        static.with_frames(some, 2, 4, ends=False), static.with_region(some, 2),
+        static.with_frames(some, 2, 4, ends=False), static.with_region(some, 2), static.between(some, 2, 4, 1),
     ]  # fmt: skip
 
 
@@ -94,6 +94,19 @@ def test_known_frames_stand_where_the_package_puts_them() -> None:
     assert torch.equal(group.x[0], canvas.tokens.x) and torch.equal(group.pos[0], canvas.tokens.pos)
 
 
+def test_both_sides_of_a_connection_stand_where_the_package_puts_them() -> None:
+    some = pool((5, 4, 4), known=True)
+    assert some.images is not None and some.frames is not None
+    frames = torch.tensor([12, 14, 16])
+    some = replace(some, z=some.z[:1], images=some.images[:, :3], frames=frames.expand(5, -1))
+    group = static.between(some, 1, 4, before=2)
+    z, images = some.z[0].T.unflatten(1, some.grid), some.images[0].transpose(1, 2).unflatten(2, (1, 4, 4))
+    known = Known(prefix=z[:, :2], frames=dict(zip(frames.tolist(), images, strict=True)))
+    canvas = paint([z], [known], (1, 1, 1), 4)
+    assert torch.equal(group.x[0], canvas.tokens.x) and torch.equal(group.pos[0], canvas.tokens.pos)
+    assert torch.equal(group.unknown[0], canvas.unknown)
+
+
 def test_its_optimiser_takes_the_packages_steps(
     dit: DiT, groups: list[Group], captions: Captions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +119,7 @@ def test_its_optimiser_takes_the_packages_steps(
     for step in range(3):
         for model in (dit, other):
             torch.manual_seed(step)
-            static.lesson(model, static.run_block, groups, captions, shift=5.0).backward()
+            static.lesson(model, static.run_block, groups, captions, 5.0, half=False).backward()
         fast.scale.fill_(0.5)
         fast.keep.fill_(kept(recipe.ema, step))
         fast.step()

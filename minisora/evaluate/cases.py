@@ -19,6 +19,7 @@ from minisora.worlds import shapes
 from minisora.worlds.language import BACKGROUNDS, COLORS
 from minisora.worlds.shapes import ShapesScene, stands_out
 from minisora.worlds.style import STYLE_BACKGROUNDS
+from minisora.worlds.turning import turned
 
 LENGTH, GIVEN, SIDE = 17, 9, 64
 """Frames of a real clip, how many of them an extension is given, and its height and width."""
@@ -116,14 +117,6 @@ def interpolated(case: Case) -> Tensor:
     return frames
 
 
-def between(case: Case) -> ShapesScene:
-    """The thing of the one clip before the background of the other, whichever of the two can be seen."""
-    (thing,), background = case.scene.things, case.rival.background
-    if stands_out(thing.color, background):
-        return replace(case.scene, background=background)
-    return replace(case.rival, background=case.scene.background)
-
-
 def cross_fade(case: Case) -> Tensor:
     return _joined(case, faded(case.real.frames[-1], case.other.frames[0], BRIDGE))
 
@@ -133,11 +126,9 @@ def cut(case: Case) -> Tensor:
 
 
 def bridged(case: Case) -> Tensor:
-    """A connection by hand: first the one of thing and background turns, then the other."""
-    scene, (first, last) = between(case), (case.real.frames[-1], case.other.frames[0])
-    own = rendered(scene, (LENGTH, SIDE, SIDE)).frames
-    middle = own[0 if scene.seed == case.rival.seed else -1]
-    return _joined(case, torch.cat([faded(first, middle, 3), middle[None], faded(middle, last, 3)]))
+    """A connection by hand: place and thing turn one after the other, while the thing goes on."""
+    begin, end = LENGTH - 1, LENGTH + BRIDGE
+    return turned(case.scene, case.rival, end + LENGTH, SIDE, SIDE, begin, end, later=end)
 
 
 def _joined(case: Case, bridge: Tensor) -> Tensor:
@@ -161,10 +152,8 @@ def switched(case: Case) -> Tensor:
 
 
 def blended(case: Case) -> Tensor:
-    """A blend by hand: first the one of thing and background turns, then the other."""
-    middle, half = rendered(between(case), (LENGTH, SIDE, SIDE)).frames, LENGTH // 2
-    first = overlaid(case.real.frames[: half + 1], middle[: half + 1])
-    return torch.cat([first, overlaid(middle[half:], case.other.frames[half:])[1:]])
+    """A blend by hand: the same over the whole clip."""
+    return turned(case.scene, case.rival, LENGTH, SIDE, SIDE, 0, LENGTH - 1)
 
 
 def tinted(old: Sequence[float], new: Sequence[float], frames: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def _compose(
         for _ in range(6 * number**2):  # single things
             combo = rng.choice(familiar if things and familiar else first)
             thing = _draw(rng, combo, rng.choice(pools["size"]), scale, seconds)
-            track = _track(thing, times, ASPECTS)
+            track = centres(thing, times, ASPECTS)
             if all(
                 (track - other).norm(dim=-1).min() > thing.reach + near.reach + gap
                 for other, near in zip(tracks, things, strict=True)
@@ -161,7 +161,7 @@ def _draw(rng: random.Random, combo: tuple[str, str, str], size: str, scale: flo
     return Thing(shape, color, size, motion, RADIUS[size] * scale, (start[0], start[1]), speed, rng.random())
 
 
-def _track(thing: Thing, seconds: Tensor, extent: Tensor) -> Tensor:
+def centres(thing: Thing, seconds: Tensor, extent: Tensor) -> Tensor:
     return path(thing.motion, thing.start, thing.speed, thing.phase, thing.reach, seconds, extent)
 
 
@@ -172,7 +172,7 @@ def render(scene: ShapesScene, frames: int, height: int, width: int, fps: float 
     for thing in scene.things:
         radius = thing.radius * frame.unit
         halo = frame.unit / 8 if scene.style == "neon" else 1
-        track = _track(thing, seconds, frame.extent) * frame.unit
+        track = centres(thing, seconds, frame.extent) * frame.unit
         window = canvas.window(track, radius * REACH + halo)
         distance = SHAPES[thing.shape](window.x / radius, window.y / radius) * radius
         ink(scene.style, canvas, window, distance, thing.color, frame.unit, thing.reach * frame.unit)
@@ -182,7 +182,7 @@ def render(scene: ShapesScene, frames: int, height: int, width: int, fps: float 
 def state(scene: ShapesScene, frames: int, height: int, width: int, fps: float = 8.0) -> State:
     """Where everything is in every frame. Nothing in this world hides anything else."""
     seconds, frame = clock(frames, height, width, fps), Frame(height, width)
-    tracks = torch.stack([_track(thing, seconds, frame.extent) * frame.unit for thing in scene.things])
+    tracks = torch.stack([centres(thing, seconds, frame.extent) * frame.unit for thing in scene.things])
     names = ("shape", "color", "size", "motion")
     things = tuple({name: getattr(thing, name) for name in names} for thing in scene.things)
     return State(things, tracks, torch.ones(tracks.shape[:2], dtype=torch.float64))
@@ -215,7 +215,7 @@ def _describe(rng: random.Random, thing: Thing, template: str) -> str:
 
 def whereabouts(thing: Thing) -> str:
     """The third of the frame, across and down, in which a thing starts: 'top left' … 'middle' … 'bottom right'."""
-    x, y = _track(thing, torch.zeros(1, dtype=torch.float64), ASPECTS[0])[0].tolist()
+    x, y = centres(thing, torch.zeros(1, dtype=torch.float64), ASPECTS[0])[0].tolist()
     across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
     down = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
     return f"{down} {across}".strip() or "middle"

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from minisora.core.errors import MinisoraError
-from minisora.data.clip import parse_size
-from minisora.data.datasets import WorldClips
+from minisora.data.clip import Clip, Size, parse_size
+from minisora.data.datasets import SEEDS, Dataset, WorldClips
+from minisora.worlds import shapes
+from minisora.worlds.turning import turned
 
 CHUNK = 256
 SPARE = 2**31  # bytes that stay free where chunks wait
@@ -32,6 +34,35 @@ class Wanted:
     worlds: tuple[str, ...] = ("shapes",)
     size: str = "17x64x64"
     only: dict[str, Any] = field(default_factory=dict)
+    turning: tuple[int, int] | None = None
+    """One flat thing that turns into another between these frames; the caption is that of the one or the other."""
+
+
+def drawn(wanted: Wanted, count: int, seed: int) -> Dataset:
+    size = parse_size(wanted.size)
+    if wanted.turning:
+        return Turning(size, wanted.turning, count, seed)
+    constraints = dict.fromkeys(wanted.worlds, wanted.only) if wanted.only else {}
+    return WorldClips(wanted.worlds, count, seed, (size,), detail="either", constraints=constraints)
+
+
+@dataclass(frozen=True)
+class Turning:
+    """Clips in which a scene turns into another; the other one's time begins where it is alone, as far as it is."""
+
+    size: Size
+    between: tuple[int, int]
+    count: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Clip:
+        number, (begin, end) = self.seed * SEEDS + 2 * index, self.between
+        scenes = [shapes.sample(number + k, 2.0, count=1, style="flat") for k in (0, 1)]
+        later = end if end < self.size[0] - 1 else 0
+        return Clip(turned(*scenes, *self.size, begin, end, later), 8.0, shapes.caption(scenes[index % 2]))
 
 
 def draw(name: str, wanted: Wanted, start: int, seed: int, folder: str) -> list[str]:
@@ -41,10 +72,7 @@ def draw(name: str, wanted: Wanted, start: int, seed: int, folder: str) -> list[
         time.sleep(0.1)
         if time.monotonic() - begun > PATIENCE:
             raise MinisoraError(f"{folder} has been full for {PATIENCE:g} seconds: nobody takes the clips")
-    constraints = dict.fromkeys(wanted.worlds, wanted.only) if wanted.only else {}
-    sizes = (parse_size(wanted.size),)
-    clips = WorldClips(wanted.worlds, start + CHUNK, seed, sizes, detail="either", constraints=constraints)
-    some = []
+    clips, some = drawn(wanted, start + CHUNK, seed), []
     for index in range(start, start + CHUNK):
         with suppress(MinisoraError):  # three things that go round do not always find room
             some.append(clips[index])

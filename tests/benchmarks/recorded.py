@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from minisora.core.errors import MinisoraError
 from minisora.core.recipe import Recipe
+from minisora.train.distributed import add_up, add_up_gradients, agree, join
 from minisora.train.ema import kept
 from minisora.train.optim import BETAS, kinds, orthogonal
 
@@ -28,7 +29,7 @@ class Optimiser:
     def __init__(self, model: nn.Module, average: nn.Module, recipe: Recipe) -> None:
         assert recipe.matrix_rate is not None
         matrices, others, rest = kinds(model)
-        self.recipe, self.parameters = recipe, [*matrices, *others, *rest]
+        self.model, self.recipe, self.parameters = model, recipe, [*matrices, *others, *rest]
         device = self.parameters[0].device
         self.pairs = [
             (old, new) for old, new in zip(average.parameters(), model.parameters(), strict=True) if new.requires_grad
@@ -45,6 +46,7 @@ class Optimiser:
 
     @torch.no_grad()
     def step(self) -> None:
+        add_up_gradients(self.model)
         self.norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip, foreach=True)
         self.rate.copy_(self.recipe.rate * self.scale)
         self.adam.step()
@@ -84,11 +86,11 @@ def prepare(
     model: nn.Module, average: nn.Module, make_loss: Callable[[], Tensor], recipe: Recipe
 ) -> tuple[Optimiser, Tensor, Callable[[], None]]:  # fmt: skip
     """The optimiser, where losses add up, and a step: it does nothing until the optimiser's scale is above 0."""
-    optimiser = Optimiser(model, average, recipe)
+    optimiser, world = Optimiser(model, average, recipe), join().world
     total = torch.zeros((), device=optimiser.scale.device)
 
     def once() -> None:
-        value = make_loss()
+        value = make_loss() / world
         value.backward()
         optimiser.step()
         total.add_(value.detach())
@@ -104,13 +106,13 @@ def train(
     begun, step = time.monotonic(), 0
     optimiser, total, once = prepare(model, average, make_loss, recipe)
     total.zero_()
-    while (share := (time.monotonic() - begun) / seconds) < 1:
+    while (share := agree((time.monotonic() - begun) / seconds)[0]) < 1:
         optimiser.scale.fill_(min(1.0, (step + 1) / recipe.warmup, (1 - share) / recipe.decay))
         optimiser.keep.fill_(kept(recipe.ema, step))
         once()
         step += 1
         if step % 100 == 0:
-            mean = total.item() / 100  # waits for the GPU, so that Python is never far ahead
+            mean = add_up({"loss": total.item()})["loss"] / 100  # waits for the GPU, so that Python is never far ahead
             total.zero_()
             if not math.isfinite(mean):
                 raise MinisoraError(f"the loss was not finite before step {step}: train with a lower --rate")

@@ -35,9 +35,9 @@ class Pool:
     text: Tensor
     """(n,): each clip's row in the table of captions."""
     images: Tensor | None = None
-    """(n, 4, h·w, c): single frames, the last one first."""
+    """(n, k, h·w, c): single frames, the last one first."""
     frames: Tensor | None = None
-    """(n, 4): their numbers."""
+    """(n, k): their numbers."""
     region: Tensor | None = None
     """(n, t·h·w, c)"""
 
@@ -69,25 +69,43 @@ def plain(pool: Pool, count: int, prefixed: float = 0.0, ring: bool = False) -> 
 
 def with_frames(pool: Pool, count: int, stride: int, ends: bool) -> Group:
     """The last frame is known, and mostly the first; or two frames by chance."""
-    assert pool.images is not None and pool.frames is not None
-    index = torch.randint(len(pool.z), (count,), device=pool.z.device)
+    assert pool.frames is not None
     device, (_, h, w) = pool.z.device, pool.grid
-    x = pool.z[index].float()
-    unknown = torch.ones(x.shape[:2], dtype=torch.bool, device=device)
+    index = torch.randint(len(pool.z), (count,), device=device)
+    known = torch.zeros(count, 1, dtype=torch.long, device=device)
     chosen = torch.zeros(count, 1, dtype=torch.long, device=device)
     if ends:
-        unknown[:, : h * w] = torch.rand(count, 1, device=device) >= 2 / 3
+        known = (h * w) * (torch.rand(count, 1, device=device) < 2 / 3)
     else:
         chosen = torch.rand(count, pool.frames.shape[1], device=device).argsort(1)[:, :2]
+    return beside(pool, index, known, chosen, stride)
+
+
+def between(pool: Pool, count: int, stride: int, before: int) -> Group:
+    """The first latents are known, and all single frames that the pool has."""
+    assert pool.frames is not None
+    device, (_, h, w) = pool.z.device, pool.grid
+    index = torch.randint(len(pool.z), (count,), device=device)
+    chosen = torch.arange(pool.frames.shape[1], device=device).expand(count, -1)
+    known = torch.full((count, 1), before * h * w, device=device)
+    return beside(pool, index, known, chosen, stride)
+
+
+def beside(pool: Pool, index: Tensor, known: Tensor, chosen: Tensor, stride: int) -> Group:
+    """Clips whose first `known` (b, 1) tokens are given, and beside them the `chosen` (b, k) of their single frames."""
+    assert pool.images is not None and pool.frames is not None
+    device, (count, k), (_, h, w) = pool.z.device, chosen.shape, pool.grid
+    x = pool.z[index].float()
+    unknown = torch.arange(x.shape[1], device=device) >= known
     rows = torch.arange(count, device=device)[:, None]
     frames, images = pool.frames[index][rows, chosen], pool.images[index][rows, chosen].float()
     place = positions((1, h, w), device) + 0 * frames[..., None, None]  # as `place_of`, for all
     place[..., 0] = ((frames + (stride - 1) / 2) / stride).masked_fill(frames == 0, 0.0)[..., None].float()
     pos = positions(pool.grid, device).expand(count, -1, -1)
-    known = torch.zeros(count, images.shape[1] * h * w, dtype=torch.bool, device=device)
+    given = torch.zeros(count, k * h * w, dtype=torch.bool, device=device)
     return Group(
         torch.cat([x, images.flatten(1, 2)], 1), torch.cat([pos, place.flatten(1, 2)], 1),
-        torch.cat([unknown, known], 1), pool.text[index],
+        torch.cat([unknown, given], 1), pool.text[index],
     )  # fmt: skip
 
 
@@ -243,13 +261,26 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sizes: Sizes, bias: Tensor | None) -
         mask = None if bias is None else bias[start : start + count * step].view(count, 1, 1, step).to(q.dtype)
         mask = None if mask is None else mask.expand(-1, q.shape[1], length, -1)
         queries, keys, values = (part.unflatten(0, (count, -1)).transpose(1, 2) for part in (queries, keys, values))
-        one = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        one = product(queries, keys, values, mask)
         seen.append(one.transpose(1, 2).flatten(0, 1).flatten(1))
         first, prompt = first + count * length, prompt + count * step
     return torch.cat(seen)
 
 
-def lesson(dit: DiT, block: Callable, groups: list[Group], captions: Captions, shift: float) -> Tensor:
+def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """As in minisora/nn/attention.py: on CPUs the formula written out is faster than torch's own."""
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    scores = scores if mask is None else scores + mask
+    with torch.autocast(q.device.type, enabled=False):
+        weights = scores.softmax(-1)
+    return weights @ v
+
+
+def lesson(
+    dit: DiT, block: Callable, groups: list[Group], captions: Captions, shift: float, half: bool = True
+) -> Tensor:
     """The loss of one batch: noise, a time for each clip, what is known near time 0."""
     device = groups[0].x.device
     xs = torch.cat([group.x.flatten(0, 1) for group in groups])
@@ -263,7 +294,7 @@ def lesson(dit: DiT, block: Callable, groups: list[Group], captions: Captions, s
     noise = torch.randn_like(xs)
     text = [captions.of(group.text) for group in groups]
     noisy = mix(xs, noise, t.repeat_interleave(UNIT, output_size=len(xs)))
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=half):
         v = velocity_of(dit, block, groups, noisy, t, text)
     error = (v.float() - velocity(xs, noise)).square().mean(1)
     return (error * unknown).sum() / unknown.sum()

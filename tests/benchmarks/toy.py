@@ -27,6 +27,7 @@ from minisora.models.tokenizer import Tokenizer
 from minisora.models.vae import VAE
 from minisora.nn.causal import CausalConv
 from minisora.train import vae as vae_stage
+from minisora.train.distributed import join
 from minisora.train.latents import region, singles
 from minisora.zoo.presets import preset
 from tests.benchmarks import recorded, static
@@ -36,18 +37,27 @@ from tests.benchmarks.static import Captions, Group, Pool
 SEED, ROUGH, TOGETHER = 20261126, 0.03, 4096
 ALL = ("shapes", "shapes", "physics", "occlusion", "painter", "painter", "craft", "orbit", "orbit")
 OTHERS = ("physics", "occlusion", "painter", "craft", "orbit")
+SIDES = {"wide": "17x48x80", "tall": "17x80x48"}
 WANTED = {
     "pixels": Wanted(16_000, ALL),  # for the VAE
     "given": Wanted(16_000),
+    "connected": Wanted(12_000, turning=(4, 12)),
+    "blended": Wanted(12_000, turning=(0, 16)),
     "ring": Wanted(8_000, only={"motion": ["clockwise", "counterclockwise"]}),
-    "squares": Wanted(100_000),
+    "squares": Wanted(60_000),
     "two": Wanted(20_000, only={"count": 2}),
-    "three": Wanted(25_000, only={"count": 3}),
-    "wide": Wanted(16_000, size="17x48x80"),
-    "tall": Wanted(16_000, size="17x80x48"),
+    "three": Wanted(40_000, only={"count": 3}),
+    **{f"{name} three": Wanted(12_000, size=size, only={"count": 3}) for name, size in SIDES.items()},
+    **{name: Wanted(20_000, size=size) for name, size in SIDES.items()},
     "pictures": Wanted(40_000, size="1x64x64"),
     **{world: Wanted(6_000, (world,)) for world in OTHERS},
 }
+KNOWN = {"connected": (12, 14, 16), "blended": (16,)}
+"""The frames that are given of what turns, as images."""
+MERGED = {
+    "squares": ("squares", "two", "three"), "wide": ("wide", "wide three"), "tall": ("tall", "tall three"),
+    "others": OTHERS,
+}  # fmt: skip
 
 
 def tell(stage: str, **what: object) -> None:
@@ -140,6 +150,8 @@ def pool(vae: VAE, artists: Artists, name: str, words: dict[str, int], device: t
             put(z=encoded(vae, x), text=text)
         if name == "given":
             put(**views(vae, x, len(parts["z"])))
+        if name in KNOWN:
+            put(**images(vae, x, torch.tensor(KNOWN[name], device=device).expand(len(x), -1)))
     whole = {key: torch.cat(value) for key, value in parts.items()}
     return Pool(grid=laps if name == "ring" else grid, **whole)
 
@@ -155,10 +167,14 @@ def views(vae: VAE, x: Tensor, number: int) -> dict[str, Tensor]:
     """Single frames of clips, and the clips with a box painted grey."""
     sources = [torch.Generator().manual_seed(number * CHUNK + place) for place in range(len(x))]
     frames = torch.tensor([singles(x.shape[2], source) for source in sources], device=x.device)
-    images = x[torch.arange(len(x), device=x.device)[:, None], :, frames].flatten(0, 1)[:, :, None]
     hidden = torch.cat([region(tuple(x.shape[2:]), source) for source in sources]).to(x.device)
-    images = encoded(vae, images).unflatten(0, frames.shape)
-    return {"images": images, "frames": frames, "region": encoded(vae, x * ~hidden)}
+    return images(vae, x, frames) | {"region": encoded(vae, x * ~hidden)}
+
+
+def images(vae: VAE, x: Tensor, frames: Tensor) -> dict[str, Tensor]:
+    """Some frames (b, k) of clips, each encoded alone."""
+    single = x[torch.arange(len(x), device=x.device)[:, None], :, frames].flatten(0, 1)[:, :, None]
+    return {"images": encoded(vae, single).unflatten(0, frames.shape), "frames": frames}
 
 
 @torch.no_grad()
@@ -185,15 +201,17 @@ def groups(pools: dict[str, Pool], stride: int, scale: float = 1.0) -> list[Grou
         return max(1, int(count * scale))
 
     return [
-        static.plain(pools["pictures"], some(32)),
+        static.plain(pools["pictures"], some(16)),
         static.plain(pools["ring"], some(8), ring=True),
-        static.plain(pools["wide"], some(12), 0.1),
-        static.plain(pools["tall"], some(12), 0.1),
-        static.plain(pools["squares"], some(72), 0.12),
-        static.plain(pools["others"], some(16), 0.1),
+        static.plain(pools["wide"], some(26), 0.1),
+        static.plain(pools["tall"], some(26), 0.1),
+        static.plain(pools["squares"], some(48), 0.15),
+        static.plain(pools["others"], some(14), 0.1),
         static.with_frames(pools["given"], some(8), stride, ends=True),
         static.with_frames(pools["given"], some(6), stride, ends=False),
-        static.with_region(pools["given"], some(8)),
+        static.with_region(pools["given"], some(6)),
+        static.between(pools["connected"], some(8), stride, 2),
+        static.between(pools["blended"], some(6), stride, 1),
     ]
 
 
@@ -232,13 +250,17 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     CausalConv.forward = static.flat_forward  # type: ignore[method-assign]
     wanted = {name: replace(kind, count=int(kind.count * asked.scale)) for name, kind in WANTED.items()}
-    model = begin(asked)
-    artists = Artists(wanted, SEED + 100 * asked.seed, asked.folder)
+    if not asked.vae_seconds:
+        del wanted["pixels"]
+    model, rank = begin(asked), join().rank
+    torch.manual_seed(SEED + rank)
+    artists = Artists(wanted, SEED + 100 * asked.seed + 1000 * rank, asked.folder / str(rank))
     try:
         made = train(asked, model, artists, device)
     finally:
         artists.pool.shutdown(wait=False, cancel_futures=True)
-    folders.save(asked.out, "toy", model.preset, made, model.tokenizer, torch.float32)
+    if join().main:
+        folders.save(asked.out, "toy", model.preset, made, model.tokenizer, torch.float32)
 
 
 def train(
@@ -247,20 +269,20 @@ def train(
     """All stages; the models as they are at the end."""
     recipes = {name: faster(recipe, asked.rate) for name, recipe in model.preset.recipes.items()}
 
-    vae, frames = model.vae.to(device), torch.cat([frames.to(device) for frames, _ in artists.take("pixels")])
+    vae = model.vae.to(device)
     if asked.vae_seconds:
+        frames = torch.cat([frames.to(device) for frames, _ in artists.take("pixels")])
         recipe = replace(recipes["vae"], batch=asked.vae_batch, decay=0.7, ema=0.998)
         vae = train_vae(vae.requires_grad_(True), frames, recipe, asked.vae_seconds, asked.init is not None)
-    del frames
+        del frames
 
     words: dict[str, int] = {}
-    pools = {name: pool(vae, artists, name, words, device) for name in list(WANTED)[1:]}
-    pools["squares"] = merged(*(pools.pop(name) for name in ("squares", "two", "three")))
-    pools["others"] = merged(*(pools.pop(name) for name in OTHERS))
+    pools = {name: pool(vae.eval(), artists, name, words, device) for name in list(WANTED)[1:]}
+    pools |= {name: merged(*(pools.pop(part) for part in parts)) for name, parts in MERGED.items()}
     captions = read(model.text.to(device).eval(), model.tokenizer, words)
     tell("encoded", captions=len(words), clips={name: len(each.z) for name, each in pools.items()})
 
-    recipe, stride = replace(recipes["dit"], warmup=300, ema=0.9993), model.preset.vae.compression[0]
+    recipe, stride = replace(recipes["dit"], warmup=asked.warmup, ema=asked.ema), model.preset.vae.compression[0]
     dit = model.dit.float().to(device).requires_grad_(True)
     if asked.seconds:
         scale, plain = asked.batch_scale, asked.no_compile
@@ -280,6 +302,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--vae-batch", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=400, help="for the transformer, the compiler not counted")
     parser.add_argument("--rate", type=float, default=1.0, help="times the preset's learning rates")
+    parser.add_argument("--warmup", type=int, default=300, help="steps")
+    parser.add_argument("--ema", type=float, default=0.9993)
     parser.add_argument("--shift", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0, help="other clips; 0 are those of the bundled model")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the clips to draw")
