@@ -38,7 +38,7 @@ def guided(
     """The guided velocity for a sampler. Outside the interval of t, and at scale 1, only the conditional one runs.
 
     A limited interval (Kynkäänniemi et al. 2024) saves half the work there. It keeps variety, which guidance costs at
-    high noise, and loses nothing at low noise, where it changes little.
+    high noise, and true colors, which it costs at low noise.
     """
     low, high = interval
     if not (0 <= rescale <= 1 and 0 <= low < high <= 1):

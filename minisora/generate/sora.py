@@ -127,7 +127,7 @@ class Sora:
         self, prompts: str | Sequence[str], size: str | Size | None = None, *, seed: int | Sequence[int] = 0,
         n: int = 1, steps: int | None = None, guidance: float | None = None, shift: float | None = None,
         negative: str | None = None, sampler: str | None = None, fps: float | None = None, rescale: float = 0.0,
-        interval: tuple[float, float] = (0.0, 1.0), start: float = 1.0, known: Sequence[Known | None] | None = None,
+        interval: tuple[float, float] | None = None, start: float = 1.0, known: Sequence[Known | None] | None = None,
         init: Sequence[Clip | Tensor] | Tensor | None = None, ring: bool = False,
         toward: Sequence[str | None] | None = None, was: Sequence[str | None] | None = None,
         callback: Callback | None = None,

@@ -258,7 +258,7 @@ def main() -> None:
     try:
         made = train(asked, model, artists, device)
     finally:
-        artists.pool.shutdown(wait=False, cancel_futures=True)
+        artists.pool.shutdown(cancel_futures=True)
     if join().main:
         folders.save(asked.out, "toy", model.preset, made, model.tokenizer, torch.float32)
 
