@@ -93,9 +93,7 @@ def continues(made: slice) -> Callable[[Tensor, Case], Claims]:
         asked = fidelity.compare(reading, case.scene).claims["motion"]
         return {
             "same": same_thing(fidelity.read(frames[made], case.real.fps), case.scene),
-            "seam": any(
-                all(keeps_step(track, law, at) for at in borders) for law in lawful(case, given=made.start)
-            ),
+            "seam": any(all(keeps_step(track, law, at) for at in borders) for law in lawful(case, given=made.start)),
             "motion": asked and goes_on(track, truth, made),
             "smooth": is_smooth(frames),
         }

@@ -26,11 +26,11 @@ def turned(
     early, late = (2 * share).clamp(max=1), (2 * share - 1).clamp(min=0)
     place, thing = (early, late) if _seen_first(first, second) else (late, early)
 
-    grounds = [backdrop(BACKGROUNDS[scene.background], height, width) for scene in (first, second)]
-    canvas = Canvas(frames, torch.lerp(*grounds, place.float()[:, None, None, None]))
+    old, new = (backdrop(BACKGROUNDS[scene.background], height, width) for scene in (first, second))
+    canvas = Canvas(frames, torch.lerp(old, new, place.float()[:, None, None, None]))
     for one, other in zip(first.things, second.things, strict=True):
-        paths = [centres(one, seconds, frame.extent), centres(other, seconds - later / fps, frame.extent)]
-        path = torch.lerp(*paths, _eased(share)[:, None]) * frame.unit
+        here, there = centres(one, seconds, frame.extent), centres(other, seconds - later / fps, frame.extent)
+        path = torch.lerp(here, there, _eased(share)[:, None]) * frame.unit
         _draw(canvas, one, other, path, thing.float(), frame.unit)
     return canvas.frames()
 
@@ -49,6 +49,7 @@ def _draw(canvas: Canvas, one: Thing, other: Thing, path: Tensor, share: Tensor,
     share = share[:, None, None]
     radius = torch.lerp(torch.tensor(one.radius), torch.tensor(other.radius), share) * unit
     window = canvas.window(path, float(radius.max()) * REACH + 1)
-    edges = [SHAPES[thing.shape](window.x / radius, window.y / radius) for thing in (one, other)]
-    color = torch.lerp(*(torch.tensor(COLORS[thing.color], dtype=torch.float32) for thing in (one, other)), share)
-    canvas.blend(window, coverage(torch.lerp(*edges, share) * radius), color[:, None])
+    edge, other_edge = (SHAPES[thing.shape](window.x / radius, window.y / radius) for thing in (one, other))
+    paint, other_paint = (torch.tensor(COLORS[thing.color], dtype=torch.float32) for thing in (one, other))
+    color = torch.lerp(paint, other_paint, share)
+    canvas.blend(window, coverage(torch.lerp(edge, other_edge, share) * radius), color[:, None])
