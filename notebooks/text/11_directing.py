@@ -825,7 +825,7 @@ show([storyboard(sora, panels, seed=1) for panels in (one, cuts)])
 # Five of the capabilities on a few unseen cases, beside real clips and cheap tricks (`minisora evaluate directing` does all, a hundred times). *Through
 # the VAE* are the real clips, encoded and decoded: what a perfect transformer would get. *Same* is read from the generated frames alone; *motion* from the
 # whole clip, and in the generated frames the thing has to go at least half as far as it should; *seam* is the first generated step, in a gap the last one,
-# too; *smooth* asks that no step be more than twice an ordinary one. In a loop *same* is the thing on both sides of its seam.
+# too, and after a single frame, which does not tell how far a swing has come, two steps of a swing at any phase; *smooth* asks that no step be more than twice an ordinary one. In a loop *same* is the thing on both sides of its seam.
 
 # %%
 for name in ("animate", "extend", "fill", "edit", "loop"):
@@ -836,8 +836,9 @@ for name in ("animate", "extend", "fill", "edit", "loop"):
 
 # %% [markdown]
 # Six cases are few, and one of these six does not move at all: there a still *is* the right answer. Look at the single claims: the model shows the same thing,
-# moved as it was told, nearly always, and what it loses in animating, extending and filling it loses to one claim: its steps are not even. Each trick is perfect
-# in some claims and caught by others.
+# moved as it was told, nearly always. What it loses in animating, extending and filling it loses to *smooth*, mostly by one step: a color or a place that is a
+# little off, right where the given frames end. (With guidance at all times that was half of the clips; notebook 06 says where it stops.) Each trick is perfect in
+# some claims and caught by others.
 
 # %% [markdown]
 # ## What could go wrong
