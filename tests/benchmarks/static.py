@@ -16,6 +16,7 @@ from torch import Tensor
 from minisora.diffusion.flow import mix, velocity
 from minisora.diffusion.schedule import shift as shifted
 from minisora.models.dit import Block, DiT
+from minisora.nn.attention import _product
 from minisora.nn.causal import CausalConv, Stream
 from minisora.nn.modulation import time_features
 from minisora.nn.rope import rotations
@@ -261,21 +262,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sizes: Sizes, bias: Tensor | None) -
         mask = None if bias is None else bias[start : start + count * step].view(count, 1, 1, step).to(q.dtype)
         mask = None if mask is None else mask.expand(-1, q.shape[1], length, -1)
         queries, keys, values = (part.unflatten(0, (count, -1)).transpose(1, 2) for part in (queries, keys, values))
-        one = product(queries, keys, values, mask)
+        one = _product(queries, keys, values, mask)
         seen.append(one.transpose(1, 2).flatten(0, 1).flatten(1))
         first, prompt = first + count * length, prompt + count * step
     return torch.cat(seen)
-
-
-def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """As in minisora/nn/attention.py: on CPUs the formula written out is faster than torch's own."""
-    if q.is_cuda:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    scores = scores if mask is None else scores + mask
-    with torch.autocast(q.device.type, enabled=False):
-        weights = scores.softmax(-1)
-    return weights @ v
 
 
 def lesson(
