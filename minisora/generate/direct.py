@@ -19,6 +19,7 @@ from minisora.diffusion.flow import mix
 from minisora.generate.credits import Take
 from minisora.generate.given import eased, filled, places, tail, whole
 from minisora.generate.sora import Sora
+from minisora.models.lora import added
 from minisora.tokens.known import Known
 
 GREY = 128
@@ -89,7 +90,7 @@ def connect(
     known = Known(prefix=sora.encode(_part(first, last)), frames=_singles(sora, head, end))
     given = [*range(len(last)), *places(len(head), end)]
     options |= {} if toward is None else {"toward": [toward]}
-    middle = _made(sora, _part(first, filled(last, head, end)), prompt, length, known, given, options)
+    middle = _made(_turning(sora), _part(first, filled(last, head, end)), prompt, length, known, given, options)
     assert middle.raw is not None
     before, after = first.frames[: len(first.frames) - len(last)], second.frames[len(head) :]
     joined, raw = (torch.cat([before, some[:end], after]) for some in (middle.frames, middle.raw))
@@ -98,17 +99,20 @@ def connect(
 
 
 def blend(
-    sora: Sora, first: Clip, second: Clip, prompt: str, toward: str, start: float = 0.9, **options: Any
+    sora: Sora, first: Clip, second: Clip, prompt: str, toward: str, start: float = 1.0, **options: Any
 ) -> Directed:
-    """One clip of two: it begins as the first, ends as the second, and half-way the one turns into the other."""
+    """One clip of two: it begins as the first, ends as the second, and half-way the one turns into the other.
+
+    With `start` below 1 it begins from a cross-fade of both, and what else they show is kept the more, too.
+    """
     if first.shape != second.shape:
         raise MinisoraError(f"{first.size} and {second.size} cannot be blended: give both one size")
     last = len(first.frames) - 1
     share = torch.linspace(0, 1, last + 1)[:, None, None, None]
     faded = _part(first, torch.lerp(first.frames.float(), second.frames.float(), share).round().byte())
     known = Known(sora.encode(_part(first, first.frames[:1])), {last: sora.encode(_part(second, second.frames[-1:]))})
-    begun = {"init": [faded], "start": start, "toward": [toward]}
-    return _made(sora, faded, prompt, last + 1, known, [0, last], options | begun)
+    begun = {"toward": [toward]} | ({"init": [faded], "start": start} if start < 1 else {})
+    return _made(_turning(sora), faded, prompt, last + 1, known, [0, last], options | begun)
 
 
 def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> Directed:
@@ -207,6 +211,11 @@ def storyboard(sora: Sora, panels: Sequence[Panel], **options: Any) -> Directed:
     shots = [[panel.prompt, panel.frames, panel.cut] for panel in panels]
     recipe = dict(clip.recipe) | {"directed": "storyboard", "shots": shots, "seed": seed, "size": clip.size}
     return replace(clip, caption=" / ".join(panel.prompt for panel in panels), recipe=recipe, raw=torch.cat(raw))
+
+
+def _turning(sora: Sora) -> Sora:
+    """With what it learned later of things that turn into others, if it did."""
+    return replace(sora, dit=added(sora.dit, sora.additions["turning"])) if "turning" in sora.additions else sora
 
 
 def _after(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:

@@ -18,6 +18,7 @@ from minisora.core.checkpoint import load_json, load_tensors, save_json, save_te
 from minisora.core.errors import MinisoraError
 from minisora.generate.plain import from_plain, to_plain
 from minisora.models.dit import FP32, DiT
+from minisora.models.lora import Addition
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import Tokenizer
 from minisora.models.vae import VAE
@@ -27,6 +28,9 @@ MANIFEST = "manifest.json"
 LARGEST = 16 * 2**20 - 2**18  # bytes of numbers in a file: some room is left for its header
 SPARED = re.compile(rf"{FP32.pattern}|^mean$|^std$")
 """What stays in fp32 when the rest is rounded: the parameters that `DiT.lower` spares, and the VAE's measurements."""
+
+ADDED = "added-"
+"""How the file of a low-rank addition begins (models/lora.py); its name follows."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -44,6 +48,7 @@ class Stored:
     digest: str
     """sha256 of all files together."""
     late: DiT | None
+    additions: dict[str, Addition]
 
 
 def bundled(name: str) -> Path:
@@ -59,18 +64,22 @@ def bundled(name: str) -> Path:
 
 
 def save(
-    folder: Path, name: str, preset: Preset, models: Mapping[str, nn.Module], tokenizer: Tokenizer, dtype: torch.dtype
-) -> str:
+    folder: Path, name: str, preset: Preset, models: Mapping[str, nn.Module], tokenizer: Tokenizer, dtype: torch.dtype,
+    additions: Mapping[str, Addition] | None = None,
+) -> str:  # fmt: skip
     """Write everything, the manifest last. Returns the sha256 of all of it."""
     save_json(folder / "preset.json", {"name": name, "preset": to_plain(preset)})
     tokenizer.save(folder / "tokenizer.json")
-    names = ["preset.json", "tokenizer.json"]
+    names, note = ["preset.json", "tokenizer.json"], {"minisora": minisora.__version__}
     for part, model in models.items():
         shards = list(_shards(_lowered(model.state_dict(), dtype)))
         for number, shard in enumerate(shards, 1):
             split = f"-{number:05d}-of-{len(shards):05d}" if len(shards) > 1 else ""
             names.append(f"{part}{split}.safetensors")
-            save_tensors(folder / names[-1], shard, {"minisora": minisora.__version__})
+            save_tensors(folder / names[-1], shard, note)
+    for part, addition in (additions or {}).items():
+        names.append(f"{ADDED}{part}.safetensors")
+        save_tensors(folder / names[-1], _lowered(addition, dtype), note)
     files = {name: sha256(folder / name) for name in names}
     save_json(folder / MANIFEST, {"files": files})
     return _digest(files)
@@ -87,7 +96,7 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str) -> Stored
         pattern = re.compile(rf"{part}(-\d+-of-\d+)?\.safetensors")
         return _fill(make, [folder / name for name in sorted(files) if pattern.fullmatch(name)], device)
 
-    other = preset.late
+    other, extra = preset.late, [Path(name).stem for name in files if name.startswith(ADDED)]
     return Stored(
         content["name"],
         preset,
@@ -97,6 +106,7 @@ def load(folder: Path, dtype: torch.dtype, device: torch.device | str) -> Stored
         Tokenizer.load(folder / "tokenizer.json"),
         _digest(files),
         other and filled("late-dit", lambda: DiT(other.dit).lower(dtype)),
+        {name.removeprefix(ADDED): load_tensors(folder / f"{name}.safetensors")[0] for name in extra},
     )
 
 

@@ -4,7 +4,7 @@ encode text → noise Tokens (+ known) → sampler(guided(dit), schedule) → un
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from minisora.generate import folder as folders
 from minisora.generate.credits import Take
 from minisora.generate.settings import Settings, Shot, check_batch, settle
 from minisora.models.dit import DiT
+from minisora.models.lora import Addition
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import PretrainedTokenizer, Tokenizer, clean
 from minisora.models.vae import VAE
@@ -54,6 +55,8 @@ class Sora:
     """The sha256 of the files that the weights came from, or where they were published."""
     late: DiT | None = None
     """What takes over where there is little noise, if there are two experts (experts.py)."""
+    additions: dict[str, Addition] = field(default_factory=dict)
+    """What the DiT has learned later, by name, for some of what it is asked to do (models/lora.py)."""
 
     @classmethod
     def new(
@@ -94,7 +97,7 @@ class Sora:
                 return cls._open(str(name), preset, folder, where, kind)
             own = folders.bundled(str(name)) if folder is None else own
         s = folders.load(own, kind, where)
-        return cls(s.name, s.preset, s.vae, s.dit, s.text, s.tokenizer, where, kind, s.digest, s.late)
+        return cls(s.name, s.preset, s.vae, s.dit, s.text, s.tokenizer, where, kind, s.digest, s.late, s.additions)
 
     @classmethod
     def _open(
@@ -117,7 +120,7 @@ class Sora:
         models = {"vae": self.vae, "text": self.text, "dit": self.dit}
         models |= {"late-dit": self.late} if self.late is not None else {}
         kind = pick_dtype(self.device, dtype)
-        digest = folders.save(Path(folder), self.name, self.preset, models, self.tokenizer, kind)
+        digest = folders.save(Path(folder), self.name, self.preset, models, self.tokenizer, kind, self.additions)
         if kind == torch.float32:  # else what was written is rounded, and clips of this one are made by other weights
             self.weights = digest
         return Path(folder)
@@ -154,9 +157,7 @@ class Sora:
         first = [None] * len(prompts) if init is None else [self._init(each, settings.size) for each in init]
         then, before = ([None] * len(prompts) if some is None else some for some in (toward, was))
         if not len(parts) == len(first) == len(then) == len(before) == len(prompts):
-            raise MinisoraError(
-                f"known, init, toward and was have one part for each prompt, and there are {len(prompts)} prompts"
-            )
+            raise MinisoraError(f"known, init, toward and was have one part for each prompt: give {len(prompts)}")
         shots = [
             Shot(prompt, own + number, part, x, later, old)
             for prompt, own, part, x, later, old in zip(prompts, seeds, parts, first, then, before, strict=True)
@@ -171,9 +172,8 @@ class Sora:
         generators = [generator(shot.seed) for shot in shots]
         shape = self.latent_shape(settings.size)
         noise = [torch.randn(shape, generator=own).to(self.device) for own in generators]
-        noisy = [
-            x if shot.init is None else mix(shot.init, x, settings.start) for shot, x in zip(shots, noise, strict=True)
-        ]
+        pairs = zip(shots, noise, strict=True)
+        noisy = [x if shot.init is None else mix(shot.init, x, settings.start) for shot, x in pairs]
         patch, rings = self.dit.config.patch, [settings.ring] * len(shots)
         canvas = paint(noisy, [shot.known for shot in shots], patch, self.vae.config.compression[0], rings)
         negative = self._velocity(canvas, [settings.negative] * len(shots))

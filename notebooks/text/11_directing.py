@@ -38,6 +38,7 @@ from minisora.evaluate.cases import Case
 from minisora.evaluate.shares import tally
 from minisora.generate.credits import Take
 from minisora.generate.sora import Sora
+from minisora.models.lora import added
 from minisora.tokens.packing import Tokens, pack
 from minisora.tokens.patches import Grid, grid_of, patchify, positions
 from minisora.viz.figures import picture
@@ -469,6 +470,12 @@ show([longer, earlier])
 # A beginning *and* an end. There are two cheap tricks: a cross-fade, which half-way shows two ghosts, and a cut, which is no way from the one to
 # the other at all. Better would be one whole thing half-way, on a background that takes its time. Does our model do it?
 
+# %% tags=["source: minisora.generate.direct._turning"]
+def _turning(sora: Sora) -> Sora:
+    """With what it learned later of things that turn into others, if it did."""
+    return replace(sora, dit=added(sora.dit, sora.additions["turning"])) if "turning" in sora.additions else sora
+
+
 # %% tags=["source: minisora.generate.direct.connect"]
 def connect(
     sora: Sora, first: Clip, second: Clip, prompt: str, frames: int | None = None, toward: str | None = None,
@@ -491,7 +498,7 @@ def connect(
     known = Known(prefix=sora.encode(_part(first, last)), frames=_singles(sora, head, end))
     given = [*range(len(last)), *places(len(head), end)]
     options |= {} if toward is None else {"toward": [toward]}
-    middle = _made(sora, _part(first, filled(last, head, end)), prompt, length, known, given, options)
+    middle = _made(_turning(sora), _part(first, filled(last, head, end)), prompt, length, known, given, options)
     assert middle.raw is not None
     before, after = first.frames[: len(first.frames) - len(last)], second.frames[len(head) :]
     joined, raw = (torch.cat([before, some[:end], after]) for some in (middle.frames, middle.raw))
@@ -514,12 +521,13 @@ picture(figure, "Two rows of seven frames between two clips: above, generated on
 
 
 # %% [markdown]
-# Hardly: look half-way for one whole thing, and `minisora evaluate directing --only connect` says how seldom it is one. What the model has learnt
-# is how one thing moves, and nobody ever showed it one that turns into another.
+# Training on ordinary clips does not teach this: nothing in them ever turns into anything. So the model learned it later, from clips in which one thing
+# turns into another, as a *low-rank addition* (LoRA, Hu et al. 2021): beside each matrix $W$ of its blocks a product of two thin ones, $W + UD$.
+# Only `connect` and `blend` add it. All else is made by the weights as they were, so that nothing is forgotten. `minisora evaluate directing --only connect`
+# says how often the frame half-way shows one whole thing.
 #
-# And two clips at *once*, as one that begins as the first and ends as the second? It begins from a cross-fade of both, drowned in noise up to $t = 0.9$
-# (how that works, the section on edits says), with the first and the last frame known. As in `connect` with `toward`, two prompts are at work: early tokens
-# listen to the first, late ones to the second, and those between to both.
+# And two clips at *once*, as one that begins as the first and ends as the second? The first and the last frame are known, and as in `connect` with `toward`,
+# two prompts are at work: early tokens listen to the first, late ones to the second, and those between to both.
 
 # %% tags=["source: minisora.diffusion.guidance.turning"]
 def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
@@ -534,17 +542,20 @@ def turning(first: Velocity, second: Velocity, share: Tensor) -> Velocity:
 
 # %% tags=["source: minisora.generate.direct.blend"]
 def blend(
-    sora: Sora, first: Clip, second: Clip, prompt: str, toward: str, start: float = 0.9, **options: Any
+    sora: Sora, first: Clip, second: Clip, prompt: str, toward: str, start: float = 1.0, **options: Any
 ) -> Directed:
-    """One clip of two: it begins as the first, ends as the second, and half-way the one turns into the other."""
+    """One clip of two: it begins as the first, ends as the second, and half-way the one turns into the other.
+
+    With `start` below 1 it begins from a cross-fade of both, and what else they show is kept the more, too.
+    """
     if first.shape != second.shape:
         raise MinisoraError(f"{first.size} and {second.size} cannot be blended: give both one size")
     last = len(first.frames) - 1
     share = torch.linspace(0, 1, last + 1)[:, None, None, None]
     faded = _part(first, torch.lerp(first.frames.float(), second.frames.float(), share).round().byte())
     known = Known(sora.encode(_part(first, first.frames[:1])), {last: sora.encode(_part(second, second.frames[-1:]))})
-    begun = {"init": [faded], "start": start, "toward": [toward]}
-    return _made(sora, faded, prompt, last + 1, known, [0, last], options | begun)
+    begun = {"toward": [toward]} | ({"init": [faded], "start": start} if start < 1 else {})
+    return _made(_turning(sora), faded, prompt, last + 1, known, [0, last], options | begun)
 
 
 # %%
