@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 03, 05 and 10.
 #
-# **Measured** · runs in 125 s on two CPU cores · needs 0.6 GiB · reads in about 58 minutes
+# **Measured** · runs in 122 s on two CPU cores · needs 0.6 GiB · reads in about 59 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many cases
