@@ -157,7 +157,9 @@ class Sora:
         first = [None] * len(prompts) if init is None else [self._init(each, settings.size) for each in init]
         then, before = ([None] * len(prompts) if some is None else some for some in (toward, was))
         if not len(parts) == len(first) == len(then) == len(before) == len(prompts):
-            raise MinisoraError(f"known, init, toward and was have one part for each prompt: give {len(prompts)}")
+            raise MinisoraError(
+                f"known, init, toward and was have one part for each prompt: there are {len(prompts)} prompts"
+            )
         shots = [
             Shot(prompt, own + number, part, x, later, old)
             for prompt, own, part, x, later, old in zip(prompts, seeds, parts, first, then, before, strict=True)
