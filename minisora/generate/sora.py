@@ -55,8 +55,7 @@ class Sora:
     """The sha256 of the files that the weights came from, or where they were published."""
     late: DiT | None = None
     """What takes over where there is little noise, if there are two experts (experts.py)."""
-    additions: dict[str, Addition] = field(default_factory=dict)
-    """What the DiT has learned later, by name, for some of what it is asked to do (models/lora.py)."""
+    additions: dict[str, Addition] = field(default_factory=dict)  # what the DiT learned later, see models/lora.py
 
     @classmethod
     def new(
@@ -157,9 +156,8 @@ class Sora:
         first = [None] * len(prompts) if init is None else [self._init(each, settings.size) for each in init]
         then, before = ([None] * len(prompts) if some is None else some for some in (toward, was))
         if not len(parts) == len(first) == len(then) == len(before) == len(prompts):
-            raise MinisoraError(
-                f"known, init, toward and was have one part for each prompt: there are {len(prompts)} prompts"
-            )
+            wanted = f"toward and was have one part for each prompt: there are {len(prompts)} prompts"
+            raise MinisoraError(f"known, init, {wanted}")
         shots = [
             Shot(prompt, own + number, part, x, later, old)
             for prompt, own, part, x, later, old in zip(prompts, seeds, parts, first, then, before, strict=True)
