@@ -1,14 +1,15 @@
 """How the bundled `toy` is trained on one GPU, in ten minutes or more: clips, VAE, latents, transformer.
 
-    python -m tests.benchmarks.toy --out OUT [--vae-seconds 90] [--seconds 400] [--init toy]
+    python -m tests.benchmarks.toy --out OUT [--vae-seconds 90] [--seconds 560] [--init toy]
 
-With --init it goes on from a model, whose VAE keeps its encoder, and --vae-seconds are its decoder's. The text encoder
+With --init it goes on from a model; its VAE keeps its encoder if no transformer is trained after it. The text encoder
 is the bundled one (`minisora train toy --stage text`). What comes out is a folder for `--preset`.
 """
 
 import argparse
 import copy
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,12 +35,15 @@ from tests.benchmarks import recorded, static
 from tests.benchmarks.artists import CHUNK, Artists, Wanted
 from tests.benchmarks.static import Captions, Group, Pool
 
+BEGUN = time.monotonic()
 SEED, ROUGH, TOGETHER = 20261126, 0.03, 4096
-ALL = ("shapes", "shapes", "physics", "occlusion", "painter", "painter", "craft", "orbit", "orbit")
+ALL = ("shapes", "shapes", "physics", "occlusion", "painter", "painter", "craft", "orbit", "orbit", "orbit")
 OTHERS = ("physics", "occlusion", "painter", "craft", "orbit")
 SIDES = {"wide": "17x48x80", "tall": "17x80x48"}
 WANTED = {
-    "pixels": Wanted(16_000, ALL),  # for the VAE
+    "pixels": Wanted(16_000, ALL),
+    "pixels small": Wanted(6_000, size=SIDES["wide"], only={"size": "small"}),
+    "pixels turning": Wanted(4_000, turning=(2, 14)),
     "given": Wanted(16_000),
     "connected": Wanted(12_000, turning=(4, 12)),
     "blended": Wanted(12_000, turning=(0, 16)),
@@ -52,6 +56,8 @@ WANTED = {
     "pictures": Wanted(40_000, size="1x64x64"),
     **{world: Wanted(6_000, (world,)) for world in OTHERS},
 }
+PIXELS = {"pixels": 0.7, "pixels small": 0.2, "pixels turning": 0.1}
+"""What the VAE learns from, and each one's share of a batch."""
 KNOWN = {"connected": (12, 14, 16), "blended": (16,)}
 """The frames that are given of what turns, as images."""
 MERGED = {
@@ -93,20 +99,24 @@ def vae_loss(vae: VAE, x: Tensor, rough: float) -> Tensor:
     return error.abs().mean() + error.square().mean() + error.diff(dim=2).abs().sum() / x.numel() + vae_stage.KL * kl
 
 
-def train_vae(vae: VAE, frames: Tensor, recipe: Recipe, seconds: float, begun: bool) -> VAE:
-    """The average of its weights; of one that is begun only the decoder learns, and to mend rough latents."""
-    if begun:
+def train_vae(
+    vae: VAE, frames: list[Tensor], recipe: Recipe, seconds: float, begun: bool, decoder_only: bool
+) -> VAE:  # fmt: skip
+    """The average of its weights; one that is begun keeps the scale of its latents and learns to mend rough ones."""
+    if decoder_only:
         vae_stage.freeze_encoder(vae)
-    elif vae.components is not None:
+    if not begun and vae.components is not None:
         vae_stage.measure_components(vae.components, list(WorldClips(ALL, 256, SEED)))
     average = copy.deepcopy(vae).requires_grad_(False).eval()
 
     def loss() -> Tensor:
-        return vae_loss(vae, crops(frames, recipe.batch, 32), ROUGH if begun else 0.0)
+        counts = [round(share * recipe.batch) for share in PIXELS.values()]
+        x = torch.cat([crops(some, max(1, count), 32) for some, count in zip(frames, counts, strict=True)])
+        return vae_loss(vae, x, ROUGH if begun else 0.0)
 
     recorded.train(vae, average, loss, recipe, seconds, lambda record: tell("vae", **record))
     if not begun:
-        measure(average, frames[:1024])
+        measure(average, frames[0][:1024])
     return average
 
 
@@ -219,7 +229,7 @@ def train_dit(
     dit: DiT, pools: dict[str, Pool], captions: Captions, recipe: Recipe, seconds: float, stride: int, shift: float,
     scale: float, plain: bool,
 ) -> DiT:  # fmt: skip
-    """The average of its weights."""
+    """The average of its weights, `seconds` after the program began."""
     average = copy.deepcopy(dit).requires_grad_(False).eval()
     block = static.run_block if plain else torch.compile(static.run_block, fullgraph=True, dynamic=False)
 
@@ -228,7 +238,8 @@ def train_dit(
 
     loss().backward()  # the compiler works before the clock starts
     dit.zero_grad()
-    recorded.train(dit, average, loss, recipe, seconds, lambda record: tell("dit", **record))
+    left = max(1.0, seconds - (time.monotonic() - BEGUN))
+    recorded.train(dit, average, loss, recipe, left, lambda record: tell("dit", **record))
     return average
 
 
@@ -251,7 +262,7 @@ def main() -> None:
     CausalConv.forward = static.flat_forward  # type: ignore[method-assign]
     wanted = {name: replace(kind, count=int(kind.count * asked.scale)) for name, kind in WANTED.items()}
     if not asked.vae_seconds:
-        del wanted["pixels"]
+        wanted = {name: kind for name, kind in wanted.items() if name not in PIXELS}
     model, rank = begin(asked), join().rank
     torch.manual_seed(SEED + rank)
     artists = Artists(wanted, SEED + 100 * asked.seed + 1000 * rank, asked.folder / str(rank))
@@ -271,18 +282,19 @@ def train(
 
     vae = model.vae.to(device)
     if asked.vae_seconds:
-        frames = torch.cat([frames.to(device) for frames, _ in artists.take("pixels")])
-        recipe = replace(recipes["vae"], batch=asked.vae_batch, decay=0.7, ema=0.998)
-        vae = train_vae(vae.requires_grad_(True), frames, recipe, asked.vae_seconds, asked.init is not None)
+        frames = [torch.cat([some.to(device) for some, _ in artists.take(name)]) for name in PIXELS]
+        recipe, begun = replace(recipes["vae"], batch=asked.vae_batch, decay=0.7, ema=0.998), asked.init is not None
+        vae = train_vae(vae.requires_grad_(True), frames, recipe, asked.vae_seconds, begun, begun and not asked.seconds)
         del frames
 
     words: dict[str, int] = {}
-    pools = {name: pool(vae.eval(), artists, name, words, device) for name in list(WANTED)[1:]}
+    pools = {name: pool(vae.eval(), artists, name, words, device) for name in WANTED if name not in PIXELS}
     pools |= {name: merged(*(pools.pop(part) for part in parts)) for name, parts in MERGED.items()}
     captions = read(model.text.to(device).eval(), model.tokenizer, words)
     tell("encoded", captions=len(words), clips={name: len(each.z) for name, each in pools.items()})
 
-    recipe, stride = replace(recipes["dit"], warmup=asked.warmup, ema=asked.ema), model.preset.vae.compression[0]
+    recipe = replace(recipes["dit"], warmup=asked.warmup, decay=asked.decay, ema=asked.ema)
+    stride = model.preset.vae.compression[0]
     dit = model.dit.float().to(device).requires_grad_(True)
     if asked.seconds:
         scale, plain = asked.batch_scale, asked.no_compile
@@ -300,9 +312,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--init", help="a model's folder, or toy")
     parser.add_argument("--vae-seconds", type=float, default=90)
     parser.add_argument("--vae-batch", type=int, default=128)
-    parser.add_argument("--seconds", type=float, default=400, help="for the transformer, the compiler not counted")
+    parser.add_argument("--seconds", type=float, default=560, help="for all; the transformer has what is left")
     parser.add_argument("--rate", type=float, default=1.0, help="times the preset's learning rates")
     parser.add_argument("--warmup", type=int, default=300, help="steps")
+    parser.add_argument("--decay", type=float, default=0.5, help="the last share of the time, in which rates fall")
     parser.add_argument("--ema", type=float, default=0.9993)
     parser.add_argument("--shift", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=0, help="other clips; 0 are those of the bundled model")
