@@ -16,7 +16,7 @@ from torch import Tensor
 
 from minisora.core.recipe import Recipe
 from minisora.core.runtime import pick_device
-from minisora.generate.sora import Sora
+from minisora.generate import folder as folders
 from minisora.models.dit import DiT
 from minisora.models.lora import addition, attach, truncated
 from minisora.nn.causal import CausalConv
@@ -40,17 +40,20 @@ def main() -> None:
     torch.manual_seed(asked.seed)
     torch.set_float32_matmul_precision("high")
     device, CausalConv.forward = pick_device(), static.flat_forward  # type: ignore[method-assign]
-    sora = Sora.from_pretrained(asked.init, device=str(device), dtype="fp32")
+    folder = folders.bundled("toy") if asked.init == "toy" else Path(asked.init)
+    model = folders.load(folder, torch.float32, device)
     kinds = {name: replace(WANTED[name], count=asked.clips) for name in ("connected", "blended")}
     artists, words = Artists(kinds, SEED + 100 * asked.seed, asked.folder), dict[str, int]()
     try:
-        pools = {name: pool(sora.vae.eval(), artists, name, words, device) for name in kinds}
+        pools = {name: pool(model.vae.eval(), artists, name, words, device) for name in kinds}
     finally:
         artists.pool.shutdown(cancel_futures=True)
-    captions: Captions = read(sora.text.eval(), sora.tokenizer, words)  # type: ignore[arg-type]
-    average = learn(attach(copy.deepcopy(sora.dit), asked.rank), pools, captions, asked)
-    sora.additions["turning"] = truncated(addition(average), asked.kept)
-    sora.save(asked.out)
+    captions = read(model.text.eval(), model.tokenizer, words)
+    average = learn(attach(copy.deepcopy(model.dit), asked.rank), pools, captions, asked)
+
+    models = {"vae": model.vae, "text": model.text, "dit": model.dit}
+    learned = {"turning": truncated(addition(average), asked.kept)}
+    folders.save(asked.out, model.name, model.preset, models, model.tokenizer, torch.bfloat16, learned)
 
 
 def learn(dit: DiT, pools: dict[str, Pool], captions: Captions, asked: argparse.Namespace) -> DiT:
