@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from torch import Tensor
 from minisora.core.errors import MinisoraError
 from minisora.data.clip import Clip, Size, parse_size
 from minisora.data.datasets import SEEDS, Dataset, WorldClips
+from minisora.models.tokenizer import Tokenizer
 from minisora.worlds import shapes
 from minisora.worlds.turning import turned
 
@@ -104,3 +105,7 @@ class Artists:
             captions, path = future.result(), self.folder / f"{name}-{start}.npy"
             yield torch.from_numpy(np.load(path, mmap_mode="r+")), captions
             path.unlink()
+
+    def spell(self, tokenizer: Tokenizer, captions: Iterable[str]) -> list[list[int]]:
+        """The ids of all captions, by as many processes."""
+        return list(self.pool.map(tokenizer.encode, captions, chunksize=CHUNK))

@@ -46,9 +46,9 @@ def main() -> None:
     artists, words = Artists(kinds, SEED + 100 * asked.seed, asked.folder), dict[str, int]()
     try:
         pools = {name: pool(model.vae.eval(), artists, name, words, device) for name in kinds}
+        captions = read(model.text.eval(), artists.spell(model.tokenizer, words))
     finally:
         artists.pool.shutdown(cancel_futures=True)
-    captions = read(model.text.eval(), model.tokenizer, words)
     average = learn(attach(copy.deepcopy(model.dit), asked.rank), pools, captions, asked)
 
     models = {"vae": model.vae, "text": model.text, "dit": model.dit}
