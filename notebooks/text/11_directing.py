@@ -572,10 +572,10 @@ picture(figure, "Two rows of nine frames: above, what the model makes between on
 
 # %% tags=["source: minisora.generate.direct._around"]
 def _around(sora: Sora, clip: Clip, mask: Tensor) -> Known:
-    """What is known of a clip with gaps (t,): all before the first, and on from there the frames at their borders."""
+    """What is known of a clip with gaps (t,): all before the first, and on from there four frames beside each."""
     first = int(mask.int().argmax())
     prefix = clip.frames[: first - (first - 1) % sora.vae.config.compression[0]] if first else clip.frames[:0]
-    beside = F.max_pool1d(mask.float()[None, None], 3, 1, 1)[0, 0].bool()
+    beside = F.max_pool1d(mask.float()[None, None], 9, 1, 4)[0, 0].bool()
     beside[-1] = True
     places = [at for at in (beside & ~mask).nonzero().flatten().tolist() if at >= len(prefix)]
     return Known(

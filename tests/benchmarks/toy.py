@@ -44,6 +44,7 @@ WANTED = {
     "pixels small": Wanted(4_000, size=SIDES["wide"], only={"size": "small"}),
     "pixels turning": Wanted(3_000, turning=(2, 14)),
     "given": Wanted(16_000),
+    "gaps": Wanted(8_000),
     "connected": Wanted(12_000, turning=(4, 12)),
     "blended": Wanted(12_000, turning=(0, 16)),
     "ring": Wanted(8_000, only={"motion": ["clockwise", "counterclockwise"]}),
@@ -57,8 +58,8 @@ WANTED = {
 }
 PIXELS = {"pixels": 0.7, "pixels small": 0.2, "pixels turning": 0.1}
 """What the VAE learns from, and each one's share of a batch."""
-KNOWN = {"connected": (12, 14, 16), "blended": (16,)}
-"""The frames that are given of what turns, as images."""
+KNOWN = {"gaps": (12, 13, 14, 15, 16), "connected": (12, 14, 16), "blended": (16,)}
+"""The frames that are given after a gap, as images."""
 MERGED = {
     "squares": ("squares", "two", "three"), "wide": ("wide", "wide three"), "tall": ("tall", "tall three"),
     "others": OTHERS,
@@ -203,13 +204,13 @@ def merged(*pools: Pool) -> Pool:
 
 
 def groups(pools: dict[str, Pool], stride: int, scale: float = 1.0) -> list[Group]:
-    """The clips of one step, in order of their lengths: 13 times 4096 tokens, since compilers like round numbers."""
+    """The clips of one step, in order of their lengths: 14 times 4096 tokens, since compilers like round numbers."""
 
     def some(count: int) -> int:
         return max(1, int(count * scale))
 
     return [
-        static.plain(pools["pictures"], some(15)),
+        static.plain(pools["pictures"], some(19)),
         static.plain(pools["ring"], some(8), ring=True),
         static.plain(pools["wide"], some(24), 0.1),
         static.plain(pools["tall"], some(24), 0.1),
@@ -218,6 +219,7 @@ def groups(pools: dict[str, Pool], stride: int, scale: float = 1.0) -> list[Grou
         static.with_frames(pools["given"], some(8), stride, ends=True),
         static.with_frames(pools["given"], some(6), stride, ends=False),
         static.with_region(pools["given"], some(6)),
+        static.between(pools["gaps"], some(6), stride, 2),
         static.between(pools["connected"], some(8), stride, 2),
         static.between(pools["blended"], some(6), stride, 1),
     ]
