@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 05.
 #
-# **Measured** · runs in 96 s on two CPU cores · needs 1.2 GiB · reads in about 61 minutes
+# **Measured** · runs in 68 s on two CPU cores · needs 1.2 GiB · reads in about 61 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 06.
 #
-# **Measured** · runs in 119 s on two CPU cores · needs 0.6 GiB · reads in about 36 minutes
+# **Measured** · runs in 114 s on two CPU cores · needs 0.6 GiB · reads in about 36 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many pictures

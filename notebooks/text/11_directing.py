@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 03, 05 and 10.
 #
-# **Measured** · runs in 122 s on two CPU cores · needs 0.6 GiB · reads in about 59 minutes
+# **Measured** · runs in 87 s on two CPU cores · needs 0.6 GiB · reads in about 59 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many cases
@@ -521,10 +521,10 @@ picture(figure, "Two rows of seven frames between two clips: above, generated on
 
 
 # %% [markdown]
-# Training on ordinary clips does not teach this: nothing in them ever turns into anything. So the model learned it later, from clips in which one thing
-# turns into another, as a *low-rank addition* (LoRA, Hu et al. 2021): beside each matrix $W$ of its blocks a product of two thin ones, $W + UD$.
-# Only `connect` and `blend` add it. All else is made by the weights as they were, so that nothing is forgotten. `minisora evaluate directing --only connect`
-# says how often the frame half-way shows one whole thing.
+# Training on ordinary clips does not teach this: nothing in them ever turns into anything, and a model that saw no others fades or cuts. Ours has met clips in
+# which one thing turns into another, and then learned more of them as a *low-rank addition* (LoRA, Hu et al. 2021): beside each matrix $W$ of its blocks a product
+# of two thin ones, $W + UD$. Only `connect` and `blend` add it, so that all else is made by the weights as they were, and nothing is forgotten.
+# `minisora evaluate directing --only connect` says how often the frame half-way shows one whole thing.
 #
 # And two clips at *once*, as one that begins as the first and ends as the second? The first and the last frame are known, and as in `connect` with `toward`,
 # two prompts are at work: early tokens listen to the first, late ones to the second, and those between to both.
