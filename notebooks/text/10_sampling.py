@@ -407,8 +407,8 @@ picture(figure, "Shares of right claims against steps and against milliseconds, 
 # From about eight steps on, more of them buy a more exact answer to a question that the model itself does not answer exactly. But *noise on the way* buys
 # something else. A path without noise keeps the mistakes of its first steps: if at $t = 0.95$ two places looked like good ones for the star, there are two
 # stars in the end. With fresh noise the model looks again at every step, and what fits the prompt badly has many chances to go. Of 96 prompts for clips of
-# one to three things, everything asked for was there in 72 % with Euler, in 71 % with twice as many Euler steps, and in 91 % with fresh noise, at the
-# same price. (It needs its steps, though: of few pictures above, it is behind with eight and ahead with sixteen.) It is what the toy does unless it is told otherwise (`Sampling.sampler`).
+# one to three things, by a younger toy, everything asked for was there in 72 % with Euler, in 71 % with twice as many Euler steps, and in 91 % with fresh noise, at the
+# same price. (It needs its steps, though: of few pictures above, it is behind with eight and level with sixteen.) It is what the toy does unless it is told otherwise (`Sampling.sampler`).
 
 # %% [markdown]
 # ## Which step decides what?
