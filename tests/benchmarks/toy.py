@@ -10,6 +10,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,20 +227,19 @@ def groups(pools: dict[str, Pool], stride: int, scale: float = 1.0) -> list[Grou
 
 
 def train_dit(
-    dit: DiT, pools: dict[str, Pool], captions: Captions, recipe: Recipe, seconds: float, stride: int, shift: float,
-    scale: float, plain: bool,
+    dit: DiT, make_groups: Callable[[], list[Group]], captions: Captions, recipe: Recipe, left: Callable[[], float],
+    shift: float, plain: bool = False, stage: str = "dit",
 ) -> DiT:  # fmt: skip
-    """The average of its weights, `seconds` after the program began."""
+    """The average of its weights, after as many seconds as are `left` once the compiler is done."""
     average = copy.deepcopy(dit).requires_grad_(False).eval()
     block = static.run_block if plain else torch.compile(static.run_block, fullgraph=True, dynamic=False)
 
     def loss() -> Tensor:
-        return static.lesson(dit, block, groups(pools, stride, scale), captions, shift)
+        return static.lesson(dit, block, make_groups(), captions, shift)
 
     loss().backward()  # the compiler works before the clock starts
     dit.zero_grad()
-    left = max(1.0, seconds - (time.monotonic() - BEGUN))
-    recorded.train(dit, average, loss, recipe, left, lambda record: tell("dit", **record))
+    recorded.train(dit, average, loss, recipe, left(), lambda record: tell(stage, **record))
     return average
 
 
@@ -297,8 +297,10 @@ def train(
     stride = model.preset.vae.compression[0]
     dit = model.dit.float().to(device).requires_grad_(True)
     if asked.seconds:
-        scale, plain = asked.batch_scale, asked.no_compile
-        dit = train_dit(dit, pools, captions, recipe, asked.seconds, stride, asked.shift, scale, plain)
+        dit = train_dit(
+            dit, lambda: groups(pools, stride, asked.batch_scale), captions, recipe,
+            lambda: max(1.0, asked.seconds - (time.monotonic() - BEGUN)), asked.shift, asked.no_compile,
+        )  # fmt: skip
     return {"vae": vae, "dit": dit, "text": model.text}
 
 
@@ -318,7 +320,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--decay", type=float, default=0.5, help="the last share of the time, in which rates fall")
     parser.add_argument("--ema", type=float, default=0.9993)
     parser.add_argument("--shift", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=0, help="other clips; 0 are those of the bundled model")
+    parser.add_argument("--seed", type=int, default=0, help="other clips; the bundled model has seen those of 0 and 4")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the clips to draw")
     parser.add_argument("--batch-scale", type=float, default=1.0, help="share of the clips in a step")
     parser.add_argument("--no-compile", action="store_true")

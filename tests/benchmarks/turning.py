@@ -12,20 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from minisora.core.recipe import Recipe
 from minisora.core.runtime import pick_device
 from minisora.generate import folder as folders
-from minisora.models.dit import DiT
 from minisora.models.lora import addition, attach, truncated
 from minisora.nn.causal import CausalConv
-from tests.benchmarks import recorded, static
+from tests.benchmarks import static
 from tests.benchmarks.artists import Artists
-from tests.benchmarks.static import Captions, Group, Pool
-from tests.benchmarks.toy import SEED, WANTED, pool, read, tell
+from tests.benchmarks.static import Group, Pool
+from tests.benchmarks.toy import SEED, WANTED, pool, read, train_dit
 
-SHIFT, STRIDE = 5.0, 4  # of times, and of frames in a latent
+SHIFT = 5.0
 
 
 def groups(pools: dict[str, Pool], stride: int, scale: float) -> list[Group]:
@@ -49,26 +47,17 @@ def main() -> None:
         captions = read(model.text.eval(), artists.spell(model.tokenizer, words))
     finally:
         artists.pool.shutdown(cancel_futures=True)
-    average = learn(attach(copy.deepcopy(model.dit), asked.rank), pools, captions, asked)
+
+    dit, stride = attach(copy.deepcopy(model.dit), asked.rank), model.preset.vae.compression[0]
+    recipe = Recipe(rate=asked.rate, matrix_rate=0.0, warmup=20, decay=0.7, ema=0.98)
+    average = train_dit(
+        dit, lambda: groups(pools, stride, asked.batch_scale), captions, recipe, lambda: 60 * asked.minutes, SHIFT,
+        stage="turning",
+    )  # fmt: skip
 
     models = {"vae": model.vae, "text": model.text, "dit": model.dit}
     learned = {"turning": truncated(addition(average), asked.kept)}
     folders.save(asked.out, model.name, model.preset, models, model.tokenizer, torch.bfloat16, learned)
-
-
-def learn(dit: DiT, pools: dict[str, Pool], captions: Captions, asked: argparse.Namespace) -> DiT:
-    """The average, of which only the addition has changed."""
-    average = copy.deepcopy(dit).requires_grad_(False)
-    recipe = Recipe(rate=asked.rate, matrix_rate=0.0, warmup=20, decay=0.7, ema=0.98)
-    block = torch.compile(static.run_block, fullgraph=True, dynamic=False)
-
-    def loss() -> Tensor:
-        return static.lesson(dit, block, groups(pools, STRIDE, asked.batch_scale), captions, SHIFT)
-
-    loss().backward()  # the compiler works before the clock starts
-    dit.zero_grad()
-    recorded.train(dit, average, loss, recipe, 60 * asked.minutes, lambda record: tell("turning", **record))
-    return average
 
 
 def arguments() -> argparse.Namespace:
