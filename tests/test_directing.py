@@ -84,6 +84,15 @@ def test_a_thing_that_vanishes_is_not_the_same() -> None:
     assert not CAPABILITIES["animate"].judge(frames, case)["smooth"]
 
 
+def test_an_edit_is_held_to_the_track_of_its_source() -> None:
+    """A pixel is little and three are too many, each way and whatever the shape: a heart is found beside its middle, in the source as in the edit."""
+    case = next(case for case in map(Case.draw, range(60)) if case.scene.things[0].shape == "heart")
+    held = CAPABILITIES["edit"].judge
+    for side in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        moved = [case.real.frames.roll([pixels * way for way in side], (1, 2)) for pixels in (0, 1, 3)]
+        assert [held(frames, case)["track"] for frames in moved] == [True, True, False], side
+
+
 def test_cases_are_new_and_their_own() -> None:
     drawn = [Case.draw(number) for number in range(6)]
     assert len({case.scene.seed for case in drawn} | {case.rival.seed for case in drawn}) == 12

@@ -138,6 +138,11 @@ def test_a_crowd_gets_a_long_caption_and_room(count: int):
         assert count < 12 or len(text.split()) >= 135
 
 
+def test_a_few_things_find_room_even_where_each_needs_much():
+    for seed in range(15, 25):  # 18 found none in forty attempts
+        assert len(shapes.sample(seed * 10**9, count=3, motion="clockwise").things) == 3
+
+
 def test_long_scenes_bounce_and_say_so():
     for seed in range(20):
         scene = shapes.sample(seed, 20.0, count=1, motion=("left", "up"))

@@ -120,13 +120,17 @@ def goes_round(frames: Tensor, case: Case) -> Claims:
 
 
 def changes(claim: str, wanted: Callable[[Case], ShapesScene]) -> Callable[[Tensor, Case], Claims]:
-    """Judge an edit: what was asked for is there, all else is as before, and the thing goes where it went."""
+    """Judge an edit: what was asked for is there, all else is as before, and the thing goes where it went.
+
+    Where it went is read from the source as it is from the edit: a heart is found a pixel beside its middle in both.
+    """
 
     def judge(frames: Tensor, case: Case) -> Claims:
         assert case.real.state is not None
         reading, (truth,) = fidelity.read(frames, case.real.fps), case.real.state.tracks
         found = fidelity.compare(reading, wanted(case)).claims
-        apart = [float((seen.track - truth).norm(dim=1).max()) for seen in reading.things]
+        source = nearest(fidelity.read(case.real.frames, case.real.fps), truth, 0)
+        apart = [float((seen.track - source).norm(dim=1).max()) for seen in reading.things]
         return {
             "changed": found[claim],
             "same": all(found[name] for name in (*SAME, "background") if name != claim),

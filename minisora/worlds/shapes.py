@@ -130,7 +130,7 @@ def _compose(
         raise MinisoraError("these constraints leave no composition to draw from: allow more shapes, colors or motions")
     scale = crowding(number)
     times = torch.arange(0, seconds + 0.2, 0.2, dtype=torch.float64)
-    for attempt in range(40):  # whole scenes
+    for attempt in range(max(40, 3600 // number**2)):  # whole scenes: a few things are soon drawn again
         if attempt == 8:  # nobody can find a way through this crowd: let the others stay about where they are
             familiar = [combo for combo in familiar if combo[2] not in DIRECTIONS] or familiar
         things: list[Thing] = []
