@@ -35,7 +35,7 @@ class Promise:
 
 
 PROMISED = {
-    "tiny": Promise(2e6, 0.6, 24.0, 24.0, ("shapes",), {"count": 1, "style": "flat"}),
+    "tiny": Promise(2e6, 0.75, 30.0, 30.0, ("shapes",), {"count": 1, "style": "flat"}),
     "toy": Promise(15e6, 0.8, 28.0, 24.0),
 }
 PROMPT = "a large red circle moves to the right on a white background"

@@ -85,7 +85,8 @@ def test_a_thing_that_vanishes_is_not_the_same() -> None:
 
 
 def test_an_edit_is_held_to_the_track_of_its_source() -> None:
-    """A pixel is little and three are too many, each way and whatever the shape: a heart is found beside its middle, in the source as in the edit."""
+    """One pixel is little and three are too many, each way and for any shape: where a heart is found is not its middle,
+    in the source as in the edit."""
     case = next(case for case in map(Case.draw, range(60)) if case.scene.things[0].shape == "heart")
     held = CAPABILITIES["edit"].judge
     for side in ((0, 1), (0, -1), (1, 0), (-1, 0)):

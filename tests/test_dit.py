@@ -397,7 +397,11 @@ def test_a_head_that_says_the_clean_token_gives_the_velocity_to_it() -> None:
     text = pack_text([torch.zeros(rows, CONFIG.text_width) for rows in ROWS], CONFIG.text_length)
     said = model(tokens, torch.tensor(0.4), text)
     cleaner = built(clean=True)
-    torch.testing.assert_close(clean(tokens.x, cleaner(tokens, torch.tensor(0.4), text), 0.4), said)
+    for kept in (0.0, 0.25):  # of the noisy token, whatever the time
+        nn.init.zeros_(cleaner.keep.weight)
+        nn.init.constant_(cleaner.keep.bias, kept)
+        whole = clean(tokens.x, cleaner(tokens, torch.tensor(0.4), text), 0.4)
+        torch.testing.assert_close(whole, said + kept * tokens.x)
     t = torch.linspace(0, 1, len(tokens.x))
     assert cleaner(tokens, t, text).isfinite().all()
 
@@ -405,15 +409,18 @@ def test_a_head_that_says_the_clean_token_gives_the_velocity_to_it() -> None:
 @pytest.mark.parametrize("patch", [(1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 4, 2)])
 def test_a_part_of_a_token_is_read_like_a_token_that_is_all_alike_and_says_what_the_whole_said(patch: Grid) -> None:
     torch.manual_seed(0)
-    old = DiT(DiTConfig(channels=3, patch=(2, 4, 2), width=24, heads=2, layers=1, mlp=16, text_width=8))
+    old = DiT(DiTConfig(channels=3, patch=(2, 4, 2), width=24, heads=2, layers=1, mlp=16, text_width=8, clean=True))
     new = finer(old, patch)
     part = torch.randn(3, *patch)
     whole = part.repeat(1, *(a // b for a, b in zip((2, 4, 2), patch, strict=True)))
     torch.testing.assert_close(new.embed(patchify(part, patch)), old.embed(patchify(whole, (2, 4, 2))))
 
     h = torch.randn(1, 24)
-    said = patchify(unpatchify(old.head(h), (1, 1, 1), (2, 4, 2)), patch)  # by its parts
-    torch.testing.assert_close(new.head(h)[0], said.mean(0))
+    nn.init.normal_(old.keep.weight)
+    new = finer(old, patch)
+    for name in ("head", "keep"):
+        said = patchify(unpatchify(getattr(old, name)(h), (1, 1, 1), (2, 4, 2)), patch)  # by its parts
+        torch.testing.assert_close(getattr(new, name)(h)[0], said.mean(0))
     for name, weight in old.blocks.state_dict().items():
         assert torch.equal(weight, new.blocks.state_dict()[name])
     if patch == (2, 4, 2):

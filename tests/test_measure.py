@@ -255,7 +255,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     preset = replace(
         tiny,
         vae=replace(tiny.vae, base=8),
-        dit=replace(tiny.dit, width=48, heads=2, layers=1, mlp=96, text_width=32, text_length=256),
+        dit=replace(tiny.dit, patch=(1, 2, 2), width=48, heads=2, layers=1, mlp=96, text_width=32, text_length=256),
         text=replace(tiny.text, vocabulary=258, width=32, heads=2, mlp=48, layers=1),
     )
     return Sora.new(preset, Tokenizer(), device="cpu").save(tmp_path_factory.mktemp("model"), "fp32")
@@ -312,10 +312,10 @@ def test_a_mistake_is_one_line(
 def test_a_model_is_measured_with_all_settings_that_are_asked_for() -> None:
     """Its shift and sampler, too: for a while they stood in the report and not in the clips."""
     sora = Sora.new("tiny", Tokenizer.train(["a red circle"], 300))
-    settings = settle(sora.preset, "1x32x32", steps=2, guidance=1.5, shift=2.0, sampler="heun", negative="a star")
+    settings = settle(sora.preset, "9x32x32", steps=2, guidance=1.5, shift=2.0, sampler="heun", negative="a star")
     (made,) = clips_of(sora, settings)(["a red circle"], [5])
     told = sora.generate(
-        "a red circle", "1x32x32", seed=5, steps=2, guidance=1.5, shift=2.0, sampler="heun", negative="a star"
+        "a red circle", "9x32x32", seed=5, steps=2, guidance=1.5, shift=2.0, sampler="heun", negative="a star"
     )
     assert torch.equal(made.frames, told[0].frames)
-    assert not torch.equal(made.frames, sora.generate("a red circle", "1x32x32", seed=5, steps=2)[0].frames)
+    assert not torch.equal(made.frames, sora.generate("a red circle", "9x32x32", seed=5, steps=2)[0].frames)

@@ -148,14 +148,18 @@ def test_the_first_latents_of_a_clip_are_those_of_its_first_frames(vae: VAE, she
 
 
 @torch.no_grad()
-def test_measured_latents_are_normal(vae: VAE) -> None:
-    own = VAE(TINY.vae)
+@pytest.mark.parametrize("level", [True, False])
+def test_measured_latents_are_normal(vae: VAE, level: bool) -> None:
+    """Each channel is, or all together are, and then their spreads stay as unequal as the VAE made them."""
+    own = VAE(replace(TINY.vae, level=level))
     own.load_state_dict(vae.state_dict())
     clips = [CLIPS[index] for index in range(len(CLIPS))]
     vae_stage.measure_latents(own, clips)
     z = torch.cat([own.encode(clip.pixels()) for clip in clips]).movedim(1, 0).flatten(1)
     torch.testing.assert_close(z.mean(1), torch.zeros(len(z)), atol=1e-4, rtol=0)
-    torch.testing.assert_close(z.std(1, correction=0), torch.ones(len(z)), atol=1e-4, rtol=0)
+    raw = torch.cat([vae.posterior(clip.pixels())[0] for clip in clips]).movedim(1, 0).flatten(1).std(1, correction=0)
+    wanted = torch.ones(len(z)) if level else raw / raw.square().mean().sqrt()
+    torch.testing.assert_close(z.std(1, correction=0), wanted, atol=1e-4, rtol=0)
 
 
 def test_a_crop_is_a_square_of_the_clip() -> None:
@@ -184,6 +188,20 @@ def test_every_kind_of_known_part_is_given_and_fits(shelf: Shelf) -> None:
         if known.prefix is not None:
             assert 1 <= known.prefix.shape[1] < item["z"].shape[1]  # something is left to make
     assert kinds == {"nothing", "prefix", "frames", "region"}
+
+
+def test_tokens_that_are_deep_in_time_see_each_clip_alone(shelf: Shelf, vae: VAE, tmp_path: Path) -> None:
+    """None of them is a frame or a beginning, and their shelf is not taken for one that has these, or the reverse."""
+    bare = latents.encode(vae, CLIPS, tmp_path / "bare", torch.float32, alone=True)
+    assert bare[0].keys() == {"caption", "z"} and torch.equal(bare[0]["z"], shelf[0]["z"])
+    model = DiT(replace(TINY.dit, layers=1))
+    assert model.config.patch[0] > 1
+    step = step_for(TextEncoder(TINY.text), Tokenizer.train(CAPTIONS, 300), stride=4)
+    for number in range(20):
+        loss, counts = step(model, [bare[0], bare[1]], torch.Generator().manual_seed(number))
+        assert loss.isfinite() and counts["weight"] == counts["tokens"]
+    with pytest.raises(MinisoraError, match="other data"):
+        latents.encode(vae, CLIPS, tmp_path / "bare", torch.float32)
 
 
 def test_a_clip_that_goes_round_is_also_kept_as_a_ring(vae: VAE, tmp_path: Path) -> None:
@@ -220,7 +238,7 @@ def learner(shelf: Shelf) -> tuple[DiT, Callable]:
     torch.manual_seed(0)
     text = replace(TINY.text, vocabulary=tokenizer.size)
     assert isinstance(text, TextConfig)
-    return DiT(replace(TINY.dit, layers=2)), step_for(TextEncoder(text), tokenizer, stride=4)
+    return DiT(replace(TINY.dit, layers=2, patch=(1, 2, 2))), step_for(TextEncoder(text), tokenizer, stride=4)
 
 
 def test_the_transformer_learns_a_clip_by_heart(shelf: Shelf) -> None:
@@ -278,7 +296,9 @@ def test_the_vae_s_loss_is_the_same_in_parts(vae: VAE) -> None:
         torch.testing.assert_close(gradient, found[0][1], rtol=1e-2, atol=1e-4)
 
 
-@pytest.mark.parametrize(("stage", "size"), [("vae", "9x30x32"), ("vae", "10x32x32"), ("dit", "9x32x36")])
+@pytest.mark.parametrize(
+    ("stage", "size"), [("vae", "9x30x32"), ("vae", "10x32x32"), ("dit", "9x32x34"), ("dit", "13x32x32")]
+)
 def test_sizes_that_cannot_be_encoded_are_refused_before_anything_is_rendered(
     run,  # noqa: F811
     tmp_path: Path,
@@ -311,7 +331,7 @@ def test_of_a_pair_the_expert_in_charge_goes_on(run, tmp_path: Path) -> None:  #
     paired(tiny, replace(tiny, dit=other), 0.9).save(tmp_path / "pair", "fp32")
     words = ("train", "tiny", "--stage", "dit", "--init", "pair", "--steps", "1", "--clips", "2", "--batch", "2")
     for times, places in ((("0.9", "1"), True), (("0", "0.9"), False)):  # the two are told apart by their configs
-        told = run(*words, "--sizes", "1x32x32", "--out", f"from{times[0]}", "--times", *times)
+        told = run(*words, "--sizes", "9x32x32", "--out", f"from{times[0]}", "--times", *times)
         assert told.status == 0, told.err
         assert Sora.from_pretrained(tmp_path / f"from{times[0]}" / "model", device="cpu").dit.config.places is places
 
@@ -390,10 +410,11 @@ def test_compiled_parts_make_the_same_weights(shelf: Shelf, tmp_path: Path) -> N
 
 
 def test_a_decoder_learns_to_mend_rough_latents_and_leaves_the_encoder_alone(tmp_path: Path) -> None:
+    few = replace(TINY, vae=replace(TINY.vae, channels=12, level=True), dit=replace(TINY.dit, channels=12))
     recipe = replace(TINY.recipes["vae"], steps=30, batch=4, ema=0.9)
-    before = stages.train_vae(TINY, CLIPS, tmp_path / "first", recipe=recipe)
+    before = stages.train_vae(few, CLIPS, tmp_path / "first", recipe=recipe)
     begun = copy.deepcopy(before)
-    after = stages.train_vae(TINY, CLIPS, tmp_path / "second", recipe=recipe, begun=begun, rough=1.0)
+    after = stages.train_vae(few, CLIPS, tmp_path / "second", recipe=recipe, begun=begun, rough=1.0)
 
     x = torch.cat([CLIPS[index].pixels() for index in range(6)])
     z = before.encode(x)
@@ -402,7 +423,7 @@ def test_a_decoder_learns_to_mend_rough_latents_and_leaves_the_encoder_alone(tmp
     first, second = ((vae.decode(noisy) - x).square().mean() for vae in (before, after))
     assert second < 0.9 * first
     with pytest.raises(MinisoraError, match="--init"):
-        stages.train_vae(TINY, CLIPS, tmp_path / "third", recipe=recipe, rough=1.0)
+        stages.train_vae(few, CLIPS, tmp_path / "third", recipe=recipe, rough=1.0)
 
 
 def test_a_transformer_goes_on_from_another_run(tmp_path: Path) -> None:

@@ -63,15 +63,15 @@ class Shot:
 
 def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:
     """Complete what is given (and is not None) with what the preset does."""
-    stride, ring = preset.vae.compression[0], bool(given.get("ring"))
-    least = stride if ring else 1  # frame 0 stands alone, but in a ring
+    ring = bool(given.get("ring"))
+    least, stride = preset.lengths(ring=ring)
     frames, height, width = parse_size(size) if size else preset.size
     if size is None and ring:
         frames = max(least, frames - frames % stride)
     if more := (frames - least) % stride:
         below = max(frames - more, least)
         near = below if 2 * more < stride else below + stride
-        kind, can = ("ring", f"{stride}k can") if ring else ("clip", f"{stride}k + 1 can")
+        kind, can = ("ring", f"{stride}k can") if ring else ("clip", f"{stride}k + {least} can")
         raise MinisoraError(
             f"a {kind} of {frames} frames cannot be generated: {can}, such as {below} and "
             f"{below + stride}; the nearest is {size_name((near, height, width))}"

@@ -17,7 +17,7 @@ from minisora.nn.rope import rotate, rotations
 from minisora.tokens.packing import Text, Tokens
 from minisora.tokens.patches import Grid
 
-FP32 = re.compile(r"embed_time|modulation|table|norm_text")
+FP32 = re.compile(r"embed_time|modulation|table|norm_text|keep")
 """Parameters whose rounding to bf16 would be seen: they act on every channel of every token."""
 
 
@@ -52,7 +52,8 @@ class DiTConfig:
     """How attention over segments is computed, see nn/attention.py."""
     clean: bool = False
     """The head says what the clean token is, and the velocity towards it follows. Tokens of few pixels lie near a
-    surface of few dimensions, and noise fills all of them: a narrow network can say the first but not the second."""
+    surface of few dimensions, and noise fills all of them: a narrow network can say the first but not the second.
+    Beside it stands what may be kept of the noisy token, more the less noise there is, number by number."""
     recompute: bool = False
     """Forget what happens inside a block and compute it again for the gradient: less memory, a third more work."""
 
@@ -138,6 +139,10 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.table = nn.Parameter(torch.zeros(2, width))
         self.head = nn.Linear(width, config.token_width)
+        if config.clean:
+            self.keep = nn.Linear(width, config.token_width)
+            nn.init.zeros_(self.keep.weight)
+            nn.init.zeros_(self.keep.bias)
 
     def lower(self, dtype: torch.dtype) -> "DiT":
         """Weights in `dtype`, but those that make times, modulation and affine norms, which stay fp32."""
@@ -171,7 +176,10 @@ class DiT(nn.Module):
 
         shift, scale = (self.table + time[:, None]).unbind(1)
         said = self.head(modulate(x, shift, scale, times, self.config.eps))
-        return toward(said, tokens.x, t) if self.config.clean else said
+        if not self.config.clean:
+            return said
+        x, kept = times.beside(tokens.x.float(), self.keep(F.silu(time)).float())
+        return toward(said.float() + (kept * x).view(said.shape), tokens.x, t)
 
     def _places(self, tokens: Tokens, turns: Tensor) -> Tensor:
         """The rotations of each token's place; a ring has no beginning, so where in it a token stands is not told."""
@@ -195,8 +203,11 @@ def finer(dit: DiT, patch: Grid) -> DiT:
     weights = dit.state_dict()
     counts = dict(zip(("nt", "nh", "nw"), (a // b for a, b in zip(old, patch, strict=True)), strict=True))
     weights["embed.weight"] = reduce(weights["embed.weight"], f"w {whole} -> w {part}", "sum", **axes, **counts)
-    weights["head.weight"] = reduce(weights["head.weight"], f"{whole} w -> {part} w", "mean", **axes, **counts)
-    weights["head.bias"] = reduce(weights["head.bias"], f"{whole} -> {part}", "mean", **axes, **counts)
+    for head in ("head", "keep") if config.clean else ("head",):
+        weights[f"{head}.weight"] = reduce(
+            weights[f"{head}.weight"], f"{whole} w -> {part} w", "mean", **axes, **counts
+        )
+        weights[f"{head}.bias"] = reduce(weights[f"{head}.bias"], f"{whole} -> {part}", "mean", **axes, **counts)
     made = DiT(config).to(dit.table.device, dit.embed.weight.dtype)
     made.load_state_dict(weights)
     return made

@@ -43,6 +43,8 @@ class VAEConfig:
     """Carry each stage's input around it, averaged on the way down and repeated on the way up."""
     components: bool = False
     """Carry the principal components of each box of pixels around both networks, which learn the rest."""
+    level: bool = True
+    """Bring each channel to the same spread. If not, they keep their own, so that what varies most is made first."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """Mean and standard deviation of each raw latent channel; latents are given normalised."""

@@ -23,17 +23,22 @@ SINGLES = 4
 """Frames of a clip that are also encoded as images: the last one, and others by chance."""
 
 
-def encode(vae: VAE, clips: Dataset, folder: str | Path, dtype: torch.dtype = torch.bfloat16) -> Shelf:
-    """The latents of all clips, from the shelf if these clips have been encoded with these weights."""
-    of = fingerprint("latents", SINGLES, clips, fingerprint_of_weights(vae))
-    return fill(folder, of, _items(vae, clips, dtype), len(clips), "encoding clips")
+def encode(
+    vae: VAE, clips: Dataset, folder: str | Path, dtype: torch.dtype = torch.bfloat16, alone: bool = False
+) -> Shelf:
+    """The latents of all clips, from the shelf if these clips have been encoded with these weights.
+
+    Each clip `alone` is enough where nothing can be given: a token of several latents in time holds no single frame.
+    """
+    of = fingerprint("latents", 0 if alone else SINGLES, clips, fingerprint_of_weights(vae))
+    return fill(folder, of, _items(vae, clips, dtype, alone), len(clips), "encoding clips")
 
 
 @torch.no_grad()
-def _items(vae: VAE, clips: Dataset, dtype: torch.dtype) -> Iterator[Item]:
+def _items(vae: VAE, clips: Dataset, dtype: torch.dtype, alone: bool) -> Iterator[Item]:
     for start in range(0, len(clips), TOGETHER):
         chunk = [(index, clips[index]) for index in range(start, min(start + TOGETHER, len(clips)))]
-        views = [views_of(clip, index) for index, clip in chunk]
+        views = [{"z": clip.pixels()[0]} if alone else views_of(clip, index) for index, clip in chunk]
         encoded = iter(encode_all(vae, [x for some in views for x in some.values()], dtype))
         for (_, clip), some in zip(chunk, views, strict=True):
             latents = {name: next(encoded) for name in some}

@@ -137,7 +137,7 @@ def train_dit(
     text.to(device)
     with main_first():
         ready = Ready(clips, out / "clips-dit", run.workers)
-        shelf = latents.encode(vae, ready, out / "latents")
+        shelf = latents.encode(vae, ready, out / "latents", alone=preset.dit.patch[0] > 1)
     note = {"latents": ready.of, "vae": fingerprint_of_weights(vae), "shift": shift, "within": within}
     note |= {"text": fingerprint_of_weights(text), "begun": begun and fingerprint_of_weights(begun.dit)}
     dit = DiT(preset.dit) if begun is None else begun.dit

@@ -102,7 +102,7 @@ def measure_components(components: Components, clips: Sequence[Clip]) -> None:
 
 @torch.no_grad()
 def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
-    """Set the VAE's mean and std so that its latents have mean 0 and standard deviation 1 in each channel."""
+    """Set the VAE's mean and std, so that latents have mean 0 and standard deviation 1, in each channel or in all."""
     total = squares = torch.zeros_like(vae.mean, dtype=torch.float64)
     count = 0
     for clip in clips:
@@ -110,4 +110,5 @@ def measure_latents(vae: VAE, clips: Sequence[Clip]) -> None:
         count, total, squares = count + raw.shape[1], total + raw.sum(1), squares + raw.square().sum(1)
     mean = total / count
     vae.mean.copy_(mean)
-    vae.std.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
+    variance = (squares / count - mean.square()).clamp(min=1e-8)
+    vae.std.copy_((variance if vae.config.level else variance.mean().expand_as(variance)).sqrt())

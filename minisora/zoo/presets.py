@@ -82,12 +82,18 @@ class Preset:
         """Refuse clips that the VAE cannot encode, or that the transformer cannot cut into whole tokens."""
         time, side, _ = self.vae.compression
         cells = [side * patch for patch in self.dit.patch[1:]] if stage == "dit" else [side, side]
+        least, more = self.lengths() if stage == "dit" else (1, time)
         (frames, *sides), tall, wide = size, *cells
-        if (frames - 1) % time or any(length % cell for length, cell in zip(sides, cells, strict=True)):
+        if (frames - least) % more or any(length % cell for length, cell in zip(sides, cells, strict=True)):
             raise MinisoraError(
-                f"nothing can be trained on clips of {size_name(size)}: take {time}k + 1 frames, heights that "
+                f"nothing can be trained on clips of {size_name(size)}: take {more}k + {least} frames, heights that "
                 f"are multiples of {tall} and widths that are multiples of {wide}"
             )
+
+    def lengths(self, ring: bool = False) -> tuple[int, int]:
+        """(least, more): clips of whole tokens have `least` frames, or so many times `more`."""
+        time, deep = self.vae.compression[0], self.dit.patch[0]
+        return time * deep if ring else time * (deep - 1) + 1, time * deep  # frame 0 stands alone, but in a ring
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -134,8 +140,8 @@ FINETUNING = {
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(  # trained live in the notebooks
         vae=VAEConfig(
-            channels=12,
-            base=28,
+            channels=32,
+            base=16,
             stages=(1, 1, 1),
             space=(False, False),
             time=(True, True),
@@ -143,9 +149,11 @@ PRESETS: dict[str, Preset] = {
             patch=4,
             shortcuts=True,
             components=True,
+            level=False,
         ),
         dit=DiTConfig(
-            channels=12,
+            channels=32,
+            patch=(3, 1, 1),  # all 9 frames of a place: how things move is within a token
             width=128,
             heads=4,
             layers=4,
@@ -160,11 +168,11 @@ PRESETS: dict[str, Preset] = {
         text=TextConfig(vocabulary=512, width=64, heads=4, head_width=16, mlp=160, layers=2),
         size=(9, 32, 32),
         fps=8.0,
-        sampling=Sampling(steps=20, guidance=3.0, shift=4.0),
+        sampling=Sampling(steps=20, guidance=1.5, shift=2.0, sampler="sde"),
         recipes={
             "vae": Recipe(steps=600, batch=16, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.99),
             "text": Recipe(steps=400, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.98, weight_decay=0.1),
-            "dit": Recipe(steps=4000, batch=32, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.995, weight_decay=0.1),
+            "dit": Recipe(steps=4000, batch=96, rate=3e-3, matrix_rate=0.03, decay=0.5, ema=0.995, weight_decay=0.1),
         },
     ),
     "toy": Preset(  # its checkpoint is bundled

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 03 to 06.
 #
-# **Measured** · runs in 83 s on two CPU cores · needs 1.7 GiB · reads in about 70 minutes
+# **Measured** · runs in 84 s on two CPU cores · needs 1.7 GiB · reads in about 70 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains for half an hour instead of a minute
@@ -228,7 +228,7 @@ def step_for(
 
 # %%
 preset = PRESETS["tiny"]
-small = replace(preset.dit, channels=toy.vae.config.channels, width=64, heads=4, layers=2, mlp=192, theta=10.0, clean=False)
+small = replace(preset.dit, channels=toy.vae.config.channels, patch=(1, 2, 2), width=64, heads=4, layers=2, mlp=192, theta=10.0, clean=False)
 captions = [item["caption"] for item in shelf.items]
 encoder, tokenizer = stages.train_text(preset, captions, folder, recipe=replace(preset.recipes["text"], steps=150))
 step = step_for(encoder.cpu(), tokenizer, stride=4, shift=3.0)

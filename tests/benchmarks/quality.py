@@ -1,6 +1,6 @@
 """Train to quality: `tiny` from nothing, VAE included, then how often its clips show what prompts ask for.
 
-    python -m tests.benchmarks.quality [--minutes 6] [--out DIR]
+    OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node 2 -m tests.benchmarks.quality [--minutes 6] [--out DIR]
 
 One flat thing on a plain background, 9x32x32. All of it counts: drawing clips, components, VAE, text encoder, latents,
 transformer.
@@ -8,6 +8,8 @@ Judged on scenes that nothing was trained on, guidance as the preset says; the f
 """
 
 import argparse
+import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 
 from minisora.core.machine import describe
 from minisora.core.recipe import Run
+from minisora.core.runtime import ranks
 from minisora.data.clip import Clip
 from minisora.data.datasets import WorldClips, rendered
 from minisora.evaluate import fidelity
@@ -27,19 +30,20 @@ from minisora.worlds import shapes
 from minisora.zoo.presets import preset
 
 ONE = {"count": 1, "style": "flat"}
-CLIPS, ASKED = 3000, 300
+CLIPS, ASKED = 6000, 300
 
 
 def train(minutes: float, out: Path) -> Sora:
     """The recipes of the preset, cut to a budget: what is left of it after all else is the DiT's."""
     begin, tiny = time.monotonic(), preset("tiny")
     clips = WorldClips("shapes", CLIPS, sizes=[tiny.size], fps=tiny.fps, constraints={"shapes": ONE})
-    stages.train_vae(tiny, clips, out, run=Run(minutes=0.12 * minutes, workers=2))
-    stages.train_text(tiny, [clips.caption(index) for index in range(CLIPS)], out, run=Run(minutes=0.05 * minutes))
+    stages.train_vae(tiny, clips, out, run=Run(minutes=0.05 * minutes, workers=2))
+    stages.train_text(tiny, [clips.caption(index) for index in range(CLIPS)], out, run=Run(minutes=0.04 * minutes))
     before = (time.monotonic() - begin) / 60
-    trained = stages.train_dit(tiny, clips, out, run=Run(minutes=minutes - before - 0.3, workers=2))
+    trained = stages.train_dit(tiny, clips, out, run=Run(minutes=minutes - before - 0.25, workers=2))
     spent = (time.monotonic() - begin) / 60
-    print(f"trained in {spent:.2f} minutes, of which {before:.2f} before the latents")
+    if ranks().main:
+        print(f"trained in {spent:.2f} minutes, of which {before:.2f} before the latents")
     return Sora.assemble("tiny", tiny, *trained)
 
 
@@ -60,13 +64,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(2)
-    print("\n".join(f"{name:10s} {value}" for name, value in describe().items() if name in ("device", "cores")))
-    with tempfile.TemporaryDirectory() as folder:
-        sora = train(options.minutes, Path(folder))
+    torch.set_num_threads(2 // ranks().world)
+    folder = Path(tempfile.gettempdir()) / f"quality-{os.environ.get('TORCHELASTIC_RUN_ID', os.getpid())}"
+    sora = train(options.minutes, folder)  # one folder for both ranks
+    if ranks().main:
+        print("\n".join(f"{name:10s} {value}" for name, value in describe().items() if name in ("device", "cores")))
         judge(sora)
         if options.out is not None:
             print(f"saved: {sora.save(options.out)}")
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
