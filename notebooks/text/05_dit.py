@@ -562,7 +562,7 @@ for name, (_, losses) in learnt.items():
     ax.plot(torch.tensor(losses).unfold(0, 10, 10).mean(1), label=f"{name}: {sum(losses[-50:]) / 50:.3f}")
 ax.set(yscale="log", xlabel="10 steps", ylabel="loss", title="One clip by heart")
 ax.legend()
-picture(figure, "Four falling losses: the whole network ends lowest, then the one begun aloud, without places, and without times.")
+picture(figure, "Four falling losses: the whole network ends lowest, then the one begun aloud, without times, and without places.")
 
 # %% tags=["draft"]
 @torch.no_grad()
