@@ -91,7 +91,7 @@ class Preset:
             )
 
     def lengths(self, ring: bool = False) -> tuple[int, int]:
-        """(least, more): clips of whole tokens have `least` frames, or so many times `more`."""
+        """(least, more): clips of whole tokens have `least` frames, and any number of times `more` beyond."""
         time, deep = self.vae.compression[0], self.dit.patch[0]
         return time * deep if ring else time * (deep - 1) + 1, time * deep  # frame 0 stands alone, but in a ring
 
