@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(2 // ranks().world)
+    torch.set_num_threads(max(1, 2 // ranks().world))
     folder = Path(tempfile.gettempdir()) / f"quality-{os.environ.get('TORCHELASTIC_RUN_ID', os.getpid())}"
     sora = train(options.minutes, folder)  # one folder for both ranks
     if ranks().main:
