@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn
 from torch import Tensor, nn
 
 from minisora.core.recipe import Recipe
@@ -26,7 +27,12 @@ PATIENCE = timedelta(hours=12)
 
 
 def join() -> Ranks:
-    """Meet the other ranks, if there are any and they have not met."""
+    """Meet the other ranks, if there are any and they have not met.
+
+    `torch.distributed.nn` is loaded before they do, not because anything of it is used: its functions keep the group of
+    their first import as a default, and a group that is kept does not end its threads. One that still frees a tensor
+    while Python ends takes the process along.
+    """
     this = ranks()
     if this.world > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
