@@ -1,5 +1,6 @@
 """Low-rank additions: nothing at first, the same inside the weights as beside them, and kept in a model's folder."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ import torch
 from torch import nn
 
 from minisora.core.errors import MinisoraError
-from minisora.generate.direct import connect
+from minisora.generate.direct import Directed, connect, edit, fill
 from minisora.generate.sora import Sora
 from minisora.models.lora import added, addition, attach, truncated
+from minisora.tokens.known import Known
 from tests.test_direct import clip_of, same
 from tests.test_dit import built
 from tests.test_sora import A, fresh
@@ -61,20 +63,38 @@ def test_the_nearest_of_lower_rank_is_the_same_if_the_rank_is_enough() -> None:
         assert (max(errors) < 1e-5) == alike and max(errors) < 1
 
 
-def test_a_connection_is_made_with_the_addition_and_nothing_else_is(tmp_path: Path) -> None:
+GAP = torch.tensor([False, True, True, True, False])
+USES: dict[str, Callable[[Sora], Directed]] = {
+    "turning": lambda sora: connect(sora, clip_of(5), clip_of(5, seed=1), A, 4),
+    "gaps": lambda sora: fill(sora, clip_of(5), GAP, A),
+    "edits": lambda sora: edit(sora, clip_of(5), A),
+}
+
+
+@pytest.mark.parametrize("what", USES)
+def test_what_was_learned_later_is_used_for_its_own_and_nothing_else(what: str, tmp_path: Path) -> None:
     sora = fresh()
-    taught = replace(sora, additions={"turning": addition(learned(sora.dit))})
+    taught = replace(sora, additions={what: addition(learned(sora.dit))})
     taught.save(tmp_path, dtype="fp32")
     again = Sora.from_pretrained(tmp_path, device="cpu", dtype="fp32")
-    assert all(
-        torch.equal(again.additions["turning"][name], each) for name, each in taught.additions["turning"].items()
-    )
+    assert all(torch.equal(again.additions[what][name], each) for name, each in taught.additions[what].items())
     assert same(again.generate(A)[0].frames, sora.generate(A)[0].frames)
-    first, second = clip_of(5), clip_of(5, seed=1)
-    made = connect(again, first, second, A, 4)
-    assert not same(made.frames, connect(sora, first, second, A, 4).frames)
-    dit = added(sora.dit, taught.additions["turning"])
-    assert same(made.frames, connect(replace(sora, dit=dit), first, second, A, 4).frames)
+    for name, use in USES.items():
+        assert same(use(again).frames, use(sora).frames) == (name != what)
+    dit = added(sora.dit, taught.additions[what])
+    if what != "edits":
+        assert same(USES[what](again).frames, USES[what](replace(sora, dit=dit)).frames)
+
+
+def test_an_edit_that_was_learned_is_shown_the_clip_and_others_begin_from_it() -> None:
+    sora, clip = fresh(), clip_of(5)
+    taught = replace(sora, additions={"edits": addition(learned(sora.dit))})
+    dit = added(sora.dit, taught.additions["edits"])
+    (shown,) = replace(sora, dit=dit).generate(A, clip.shape, known=[Known(region=sora.encode(clip))])
+    assert same(edit(taught, clip, A).frames, shown.frames)
+    assert not same(edit(taught, clip_of(5, seed=1), A).frames, shown.frames)
+    assert same(edit(taught, clip, A, strength=0.5).frames, edit(sora, clip, A, strength=0.5).frames)
+    assert same(edit(taught, clip, A, was="it falls").frames, edit(sora, clip, A, was="it falls").frames)
 
 
 def test_what_does_not_fit_is_refused() -> None:

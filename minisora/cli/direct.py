@@ -138,7 +138,9 @@ def edit(
     clip: File,
     prompt: Prompt,
     was: Annotated[str | None, arg(help="A prompt for the clip as it is: what both prompts say then stays.")] = None,
-    strength: Annotated[float, arg(help="From 0, as it was, to 1, something new.")] = 0.85,
+    strength: Annotated[
+        float | None, arg(help="Show the model nothing, but begin there: from 0, as it was, to 1, something new.")
+    ] = None,
     how: Given = How(),
 ) -> None:
     """The same clip under another prompt."""

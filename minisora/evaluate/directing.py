@@ -33,9 +33,6 @@ from minisora.worlds import shapes
 from minisora.worlds.language import BACKGROUNDS, COLORS
 from minisora.worlds.shapes import ShapesScene
 
-STRENGTH = 0.75
-"""Of the edits."""
-
 Maker = Callable[[Sora, Case, int], direct.Directed]
 Picture = Callable[[Case], Tensor]
 
@@ -103,9 +100,7 @@ def _real(case: Case) -> Tensor:
 def _editing(claim: str, wanted: Callable[[Case], ShapesScene], tint: Picture) -> Capability:
     """From the prompt of a case to that of the wanted scene, which differs in one claim."""
     return Capability(
-        lambda sora, case, seed: direct.edit(
-            sora, case.real, shapes.caption(wanted(case)), case.prompt, STRENGTH, seed=seed
-        ),
+        lambda sora, case, seed: direct.edit(sora, case.real, shapes.caption(wanted(case)), seed=seed),
         changes(claim, wanted), {"no edit": _real, "a color filter": tint},
         lambda case: rendered(wanted(case), case.real.shape).frames,
     )  # fmt: skip

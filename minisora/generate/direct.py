@@ -1,6 +1,6 @@
 """Directing: animate, extend, connect, blend, fill, edit, loop. Each is a few arguments of the one `Sora.generate`.
 
-What is given of a clip are tokens at time 0 (tokens/known.py); what is changed begins from the noised clip. After
+What is given of a clip are tokens at time 0 (tokens/known.py); what is changed is shown, or noised a little. After
 decoding, given frames are put back as they were; `raw` keeps what the model made of them, so that both can be judged.
 """
 
@@ -90,7 +90,7 @@ def connect(
     known = Known(prefix=sora.encode(_part(first, last)), frames=_singles(sora, head, end))
     given = [*range(len(last)), *places(len(head), end)]
     options |= {} if toward is None else {"toward": [toward]}
-    middle = _made(_turning(sora), _part(first, filled(last, head, end)), prompt, length, known, given, options)
+    middle = _made(_with(sora, "turning"), _part(first, filled(last, head, end)), prompt, length, known, given, options)
     assert middle.raw is not None
     before, after = first.frames[: len(first.frames) - len(last)], second.frames[len(head) :]
     joined, raw = (torch.cat([before, some[:end], after]) for some in (middle.frames, middle.raw))
@@ -112,7 +112,7 @@ def blend(
     faded = _part(first, torch.lerp(first.frames.float(), second.frames.float(), share).round().byte())
     known = Known(sora.encode(_part(first, first.frames[:1])), {last: sora.encode(_part(second, second.frames[-1:]))})
     begun = {"toward": [toward]} | ({"init": [faded], "start": start} if start < 1 else {})
-    return _made(_turning(sora), faded, prompt, last + 1, known, [0, last], options | begun)
+    return _made(_with(sora, "turning"), faded, prompt, last + 1, known, [0, last], options | begun)
 
 
 def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> Directed:
@@ -122,11 +122,10 @@ def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> D
         raise MinisoraError("the mask covers nothing, or everything: mark what is to be made anew, and leave something")
     if mask.shape == clip.shape[:1]:
         given = (~mask).nonzero().flatten().tolist()
-        return _made(sora, clip, prompt, len(clip.frames), _around(sora, clip, mask), given, options)
+        known = _around(sora, clip, mask)
+        return _made(_with(sora, "gaps"), clip, prompt, len(clip.frames), known, given, options)
     if mask.shape != clip.shape[1:]:
-        raise MinisoraError(
-            f"a mask of shape {tuple(mask.shape)} is neither (frames,) nor (height, width) of {clip.size}"
-        )
+        raise MinisoraError(f"a mask {tuple(mask.shape)} is neither (frames,) nor (height, width) of {clip.size}")
     grey = torch.where(mask[..., None], torch.tensor(GREY, dtype=torch.uint8), clip.frames)
     known = Known(region=sora.encode(_part(clip, grey)))
     made = _made(sora, clip, prompt, len(clip.frames), known, [], options)
@@ -134,16 +133,22 @@ def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> D
 
 
 def edit(
-    sora: Sora, clip: Clip, prompt: str, was: str | None = None, strength: float = 0.85, **options: Any
+    sora: Sora, clip: Clip, prompt: str, was: str | None = None, strength: float | None = None, **options: Any
 ) -> Directed:
-    """The same clip under another prompt: noised up to a time and made again from there (SDEdit, Meng et al. 2021).
+    """The same clip under another prompt. A model that has learned to edit sees it beside the one that it makes.
 
-    At strength 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that the
-    two prompts do not tell apart stays (Kulikov et al. 2024).
+    With a `strength` nothing is shown: the clip is noised up to that time and made again from there (SDEdit, Meng et
+    al. 2021); near 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that
+    the two prompts do not tell apart stays (Kulikov et al. 2024).
     """
-    if not 0 < strength < 1:
-        raise MinisoraError(f"an edit of strength {strength} is none: take a strength between 0 and 1, such as 0.85")
-    options |= {"init": [clip], "start": strength, "fps": clip.fps, "was": None if was is None else [was]}
+    options |= {"fps": clip.fps}
+    if strength is None and was is None and "edits" in sora.additions:
+        sora, options["known"] = _with(sora, "edits"), [Known(region=sora.encode(clip))]
+    else:
+        strength = 0.85 if strength is None else strength
+        if not 0 < strength < 1:
+            raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
+        options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
     (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 
@@ -213,9 +218,9 @@ def storyboard(sora: Sora, panels: Sequence[Panel], **options: Any) -> Directed:
     return replace(clip, caption=" / ".join(panel.prompt for panel in panels), recipe=recipe, raw=torch.cat(raw))
 
 
-def _turning(sora: Sora) -> Sora:
-    """With what it learned later of things that turn into others, if it did."""
-    return replace(sora, dit=added(sora.dit, sora.additions["turning"])) if "turning" in sora.additions else sora
+def _with(sora: Sora, what: str) -> Sora:
+    """With what it learned later of clips like these, if it did."""
+    return replace(sora, dit=added(sora.dit, sora.additions[what])) if what in sora.additions else sora
 
 
 def _after(sora: Sora, clip: Clip, prompt: str, rough: float, options: dict[str, Any]) -> tuple[Directed, int]:

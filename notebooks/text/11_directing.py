@@ -470,10 +470,10 @@ show([longer, earlier])
 # A beginning *and* an end. There are two cheap tricks: a cross-fade, which half-way shows two ghosts, and a cut, which is no way from the one to
 # the other at all. Better would be one whole thing half-way, on a background that takes its time. Does our model do it?
 
-# %% tags=["source: minisora.generate.direct._turning"]
-def _turning(sora: Sora) -> Sora:
-    """With what it learned later of things that turn into others, if it did."""
-    return replace(sora, dit=added(sora.dit, sora.additions["turning"])) if "turning" in sora.additions else sora
+# %% tags=["source: minisora.generate.direct._with"]
+def _with(sora: Sora, what: str) -> Sora:
+    """With what it learned later of clips like these, if it did."""
+    return replace(sora, dit=added(sora.dit, sora.additions[what])) if what in sora.additions else sora
 
 
 # %% tags=["source: minisora.generate.direct.connect"]
@@ -498,7 +498,7 @@ def connect(
     known = Known(prefix=sora.encode(_part(first, last)), frames=_singles(sora, head, end))
     given = [*range(len(last)), *places(len(head), end)]
     options |= {} if toward is None else {"toward": [toward]}
-    middle = _made(_turning(sora), _part(first, filled(last, head, end)), prompt, length, known, given, options)
+    middle = _made(_with(sora, "turning"), _part(first, filled(last, head, end)), prompt, length, known, given, options)
     assert middle.raw is not None
     before, after = first.frames[: len(first.frames) - len(last)], second.frames[len(head) :]
     joined, raw = (torch.cat([before, some[:end], after]) for some in (middle.frames, middle.raw))
@@ -523,7 +523,8 @@ picture(figure, "Two rows of seven frames between two clips: above, generated on
 # %% [markdown]
 # Training on ordinary clips does not teach this: nothing in them ever turns into anything, and a model that saw no others fades or cuts. Ours has met clips in
 # which one thing turns into another, and then learned more of them as a *low-rank addition* (LoRA, Hu et al. 2021): beside each matrix $W$ of its blocks a product
-# of two thin ones, $W + UD$. Only `connect` and `blend` add it, so that all else is made by the weights as they were, and nothing is forgotten.
+# of two thin ones, $W + UD$. Only `connect` and `blend` add it, so that all else is made by the weights as they were, and nothing is forgotten. `fill` and
+# `edit`, below, have additions of their own.
 # `minisora evaluate directing --only connect` says how often the frame half-way shows one whole thing.
 #
 # And two clips at *once*, as one that begins as the first and ends as the second? The first and the last frame are known, and as in `connect` with `toward`,
@@ -555,7 +556,7 @@ def blend(
     faded = _part(first, torch.lerp(first.frames.float(), second.frames.float(), share).round().byte())
     known = Known(sora.encode(_part(first, first.frames[:1])), {last: sora.encode(_part(second, second.frames[-1:]))})
     begun = {"toward": [toward]} | ({"init": [faded], "start": start} if start < 1 else {})
-    return _made(_turning(sora), faded, prompt, last + 1, known, [0, last], options | begun)
+    return _made(_with(sora, "turning"), faded, prompt, last + 1, known, [0, last], options | begun)
 
 
 # %%
@@ -597,11 +598,10 @@ def fill(sora: Sora, clip: Clip, mask: Tensor, prompt: str, **options: Any) -> D
         raise MinisoraError("the mask covers nothing, or everything: mark what is to be made anew, and leave something")
     if mask.shape == clip.shape[:1]:
         given = (~mask).nonzero().flatten().tolist()
-        return _made(sora, clip, prompt, len(clip.frames), _around(sora, clip, mask), given, options)
+        known = _around(sora, clip, mask)
+        return _made(_with(sora, "gaps"), clip, prompt, len(clip.frames), known, given, options)
     if mask.shape != clip.shape[1:]:
-        raise MinisoraError(
-            f"a mask of shape {tuple(mask.shape)} is neither (frames,) nor (height, width) of {clip.size}"
-        )
+        raise MinisoraError(f"a mask {tuple(mask.shape)} is neither (frames,) nor (height, width) of {clip.size}")
     grey = torch.where(mask[..., None], torch.tensor(GREY, dtype=torch.uint8), clip.frames)
     known = Known(region=sora.encode(_part(clip, grey)))
     made = _made(sora, clip, prompt, len(clip.frames), known, [], options)
@@ -644,13 +644,19 @@ picture(figure, "Three strips of five frames: clips of which the first frame, th
 # %% [markdown]
 # ## Edit
 #
-# To change a clip and keep its motion, no token is known. Instead, begin half-way: noise the clip up to some $t$, and walk back from there under
-# *another* prompt ([Meng et al. 2021](https://arxiv.org/abs/2108.01073)). What noise has not drowned, the layout, stays; what it has, the
-# prompt decides. One number says how much.
+# To change a clip and keep its motion, there are three ways.
 #
-# There is a gentler way when we can say what the clip *is*. Noise it, ask where the model would go under its own prompt and where under
+# **Begin half-way.** Noise the clip up to some $t$, and walk back from there under *another* prompt
+# ([Meng et al. 2021](https://arxiv.org/abs/2108.01073)). What noise has not drowned, the layout, stays; what it has, the prompt decides. One number,
+# the *strength*, says how much. Every model can do it as it is.
+#
+# **Move by the difference.** If we can say what the clip *is*, noise it, ask where the model would go under its own prompt and where under
 # the new one, and move the clip by the difference of the two ([Kulikov et al. 2024](https://arxiv.org/abs/2412.08629)). What both prompts say,
 # they say in both velocities, and the difference has none of it.
+#
+# **Show it.** The clip's tokens stand at time 0 beside the noisy ones, as in `fill`, but with nothing painted grey, and the model makes all of it anew: what
+# the prompt says, and else what it sees. That has to be learned, and of pairs that differ in one thing only: a color, a background, a style, one thing more. Toy worlds draw as
+# many of those as we like; half an hour of one CPU core was enough for a low-rank addition.
 
 # %% tags=["source: minisora.diffusion.samplers.rewrite"]
 def rewrite(
@@ -673,35 +679,43 @@ def rewrite(
 
 # %% tags=["source: minisora.generate.direct.edit"]
 def edit(
-    sora: Sora, clip: Clip, prompt: str, was: str | None = None, strength: float = 0.85, **options: Any
+    sora: Sora, clip: Clip, prompt: str, was: str | None = None, strength: float | None = None, **options: Any
 ) -> Directed:
-    """The same clip under another prompt: noised up to a time and made again from there (SDEdit, Meng et al. 2021).
+    """The same clip under another prompt. A model that has learned to edit sees it beside the one that it makes.
 
-    At strength 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that the
-    two prompts do not tell apart stays (Kulikov et al. 2024).
+    With a `strength` nothing is shown: the clip is noised up to that time and made again from there (SDEdit, Meng et
+    al. 2021); near 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that
+    the two prompts do not tell apart stays (Kulikov et al. 2024).
     """
-    if not 0 < strength < 1:
-        raise MinisoraError(f"an edit of strength {strength} is none: take a strength between 0 and 1, such as 0.85")
-    options |= {"init": [clip], "start": strength, "fps": clip.fps, "was": None if was is None else [was]}
+    options |= {"fps": clip.fps}
+    if strength is None and was is None and "edits" in sora.additions:
+        sora, options["known"] = _with(sora, "edits"), [Known(region=sora.encode(clip))]
+    else:
+        strength = 0.85 if strength is None else strength
+        if not 0 < strength < 1:
+            raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
+        options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
     (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 
 
 # %%
-wanted = Case(clip, scene, clip, scene).recolored
-new = shapes.caption(wanted)
+case = Case(clip, scene, clip, scene)
+new, elsewhere = shapes.caption(case.recolored), shapes.caption(case.elsewhere)
 dial = {strength: edit(sora, clip, new, strength=strength, seed=1) for strength in (0.5, 0.7, 0.8, 0.9, 0.95)}
 rows = {f"strength {strength}": made for strength, made in dial.items()}
-rows["rewritten, strength 0.75"] = edit(sora, clip, new, was=prompt, strength=0.75, seed=1)
-figure, axes = plt.subplots(len(rows), 1, figsize=(7, 7))
+rows["by the difference, strength 0.75"] = edit(sora, clip, new, was=prompt, strength=0.75, seed=1)
+rows["shown"], rows[f"shown: {elsewhere}"] = (edit(sora, clip, wanted, seed=1) for wanted in (new, elsewhere))
+figure, axes = plt.subplots(len(rows), 1, figsize=(7, 9))
 for ax, (name, made) in zip(axes, rows.items(), strict=True):
     ax.imshow(strip(made, count=6))
     ax.set(xticks=[], yticks=[], title=name)
     ax.grid(False)
-picture(figure, f"The clip edited to '{new}' at five strengths, from the clip as it was to a new one, and once by the difference of two prompts.")
+picture(figure, f"The clip edited to '{new}' at five strengths, from the clip as it was to a new one, then by the difference of two prompts, and by a model that is shown it; last, another background.")
 
 # %% [markdown]
-# Noise alone leaves the motion and forgets the place. The gentler way keeps more of both, and not all: its thing rides higher than it did.
+# Noise alone leaves the motion and forgets the place. The difference keeps more of both, and not all: its thing rides higher than it did, and where a dark
+# background becomes a light one, what was the bright side of an edge becomes the other side, and the thing moves. Shown the clip, the model has nothing to guess.
 
 # %%
 explore(lambda strength: png(strip(dial[strength], count=6)), strength=widgets.SelectionSlider(options=list(dial), value=0.8, description="strength"))

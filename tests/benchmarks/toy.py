@@ -45,9 +45,9 @@ WANTED = {
     "pixels small": Wanted(4_000, size=SIDES["wide"], only={"size": "small"}),
     "pixels turning": Wanted(3_000, turning=(2, 14)),
     "given": Wanted(16_000),
-    "gaps": Wanted(8_000),
-    "connected": Wanted(12_000, turning=(4, 12)),
-    "blended": Wanted(12_000, turning=(0, 16)),
+    "gaps": Wanted(8_000, known=(12, 13, 14, 15, 16)),
+    "connected": Wanted(12_000, turning=(4, 12), known=(12, 14, 16)),
+    "blended": Wanted(12_000, turning=(0, 16), known=(16,)),
     "ring": Wanted(8_000, only={"motion": ["clockwise", "counterclockwise"]}),
     "squares": Wanted(60_000),
     "two": Wanted(20_000, only={"count": 2}),
@@ -59,8 +59,6 @@ WANTED = {
 }
 PIXELS = {"pixels": 0.7, "pixels small": 0.2, "pixels turning": 0.1}
 """What the VAE learns from, and each one's share of a batch."""
-KNOWN = {"gaps": (12, 13, 14, 15, 16), "connected": (12, 14, 16), "blended": (16,)}
-"""The frames that are given after a gap, as images."""
 MERGED = {
     "squares": ("squares", "two", "three"), "wide": ("wide", "wide three"), "tall": ("tall", "tall three"),
     "others": OTHERS,
@@ -142,7 +140,8 @@ def encoded(vae: VAE, x: Tensor) -> Tensor:
 def pool(vae: VAE, artists: Artists, name: str, words: dict[str, int], device: torch.device) -> Pool:
     """All of a kind as latents; a ring is the second of two laps, and clips with known parts come with them."""
     time_, side, _ = vae.config.compression
-    length, height, width = parse_size(WANTED[name].size)
+    wanted = artists.wanted[name]
+    length, height, width = parse_size(wanted.size)
     grid = (1 + (length - 1) // time_, height // side, width // side)
     laps, parts = (grid[0] - 1, *grid[1:]), dict[str, list[Tensor]]()
 
@@ -153,6 +152,9 @@ def pool(vae: VAE, artists: Artists, name: str, words: dict[str, int], device: t
     for frames, captions in artists.take(name):
         x = pixels(frames, device)
         text = torch.tensor([words.setdefault(caption, len(words)) for caption in captions], device=device)
+        if wanted.edited:
+            x, old = x.split(length, 2)
+            put(region=encoded(vae, old))
         if name == "ring":
             closed = goes_round(x)
             x, text = torch.cat([x, x[:, :, 1:]], 2)[closed], text[closed]
@@ -161,8 +163,8 @@ def pool(vae: VAE, artists: Artists, name: str, words: dict[str, int], device: t
             put(z=encoded(vae, x), text=text)
         if name == "given":
             put(**views(vae, x, len(parts["z"])))
-        if name in KNOWN:
-            put(**images(vae, x, torch.tensor(KNOWN[name], device=device).expand(len(x), -1)))
+        if wanted.known:
+            put(**images(vae, x, torch.tensor(wanted.known, device=device).expand(len(x), -1)))
     whole = {key: torch.cat(value) for key, value in parts.items()}
     return Pool(grid=laps if name == "ring" else grid, **whole)
 
