@@ -89,7 +89,10 @@ def directing(
     n: Annotated[int, arg(help="Cases of each capability for each seed.")] = 34,
     only: Annotated[
         tuple[str, ...],
-        arg(help="animate, extend, fill, region, edit, background, loop, connect, blend, shots, preview; or all."),
+        arg(
+            help="animate, extend, fill, region, edit, background, restyle, insert, loop, connect, blend, shots, "
+            "preview; or all."
+        ),
     ] = (),
     seeds: Annotated[int, arg(help="How many runs, each with cases and noise of its own.")] = 3,
     device: Annotated[str, arg(help="auto, cpu, cuda or cuda:1.")] = "auto",

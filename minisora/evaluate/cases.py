@@ -6,6 +6,7 @@ A still is no animation, a cross-fade no connection, a boomerang no loop, an ave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,10 @@ SHOT, SHOTS = 9, 3
 """Frames of a shot, and how many shots there are of one character."""
 MARGIN = 4
 """Pixels around a thing that are made anew with it."""
+CLEAR = 0.05
+"""Short sides between two things, at least."""
+ELSEWHERE = 1_000_000
+"""From the seed of a scene to that of another one like it."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,32 @@ class Case:
         names = [name for name in allowed if name != self.scene.background]
         return replace(self.scene, background=names[self.scene.seed % len(names)])
 
+    @property
+    def restyled(self) -> ShapesScene:
+        """The same scene in another style."""
+        names = [name for name, places in STYLE_BACKGROUNDS.items() if self.scene.background in places]
+        names.remove(self.scene.style)
+        return replace(self.scene, style=names[self.scene.seed % len(names)])
+
+    @cached_property
+    def accompanied(self) -> ShapesScene:
+        """The same scene with another thing in it, which keeps clear of the one that is there."""
+        (thing,), seconds, extent = self.scene.things, torch.linspace(0, 2, 33), torch.ones(2)
+        track = shapes.centres(thing, seconds, extent)
+        for number in count(self.scene.seed + ELSEWHERE, ELSEWHERE):
+            (other,) = shapes.sample(
+                number, LENGTH / 8, count=1, style="flat", background=self.scene.background,
+                color=[name for name in COLORS if name != thing.color],
+            ).things  # fmt: skip
+            if (shapes.centres(other, seconds, extent) - track).norm(dim=1).min() > thing.reach + other.reach + CLEAR:
+                return replace(self.scene, things=(thing, other))
+        raise AssertionError("numbers never end")
+
     def again(self, number: int) -> ShapesScene:
         """A scene of the same thing somewhere else, and doing something else."""
         (thing,) = self.scene.things
         return shapes.sample(
-            self.scene.seed + 1_000_000 * (1 + number), LENGTH / 8, count=1, shape=thing.shape, color=thing.color,
+            self.scene.seed + ELSEWHERE * (1 + number), LENGTH / 8, count=1, shape=thing.shape, color=thing.color,
             size=thing.size, style="flat", background=self.scene.background, held_out=None,
         )  # fmt: skip
 
@@ -170,6 +196,12 @@ def closed(case: Case) -> Tensor:
 def doubled(case: Case) -> Tensor:
     """A clip that ends with its own first frame."""
     return torch.cat([case.real.frames[:-2], case.real.frames[:1]])
+
+
+def pasted(case: Case) -> Tensor:
+    """What is to come in laid over the clip, half transparent."""
+    there = rendered(case.accompanied, case.real.shape).frames
+    return torch.lerp(case.real.frames.float(), there.float(), 0.5).round().byte()
 
 
 def grey_box(case: Case) -> Tensor:

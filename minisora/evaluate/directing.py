@@ -97,11 +97,11 @@ def _real(case: Case) -> Tensor:
     return case.real.frames
 
 
-def _editing(claim: str, wanted: Callable[[Case], ShapesScene], tint: Picture) -> Capability:
-    """From the prompt of a case to that of the wanted scene, which differs in one claim."""
+def _editing(asked: Sequence[str], wanted: Callable[[Case], ShapesScene], trick: str, tricked: Picture) -> Capability:
+    """From the prompt of a case to that of the wanted scene, which differs in the claims that are asked for."""
     return Capability(
         lambda sora, case, seed: direct.edit(sora, case.real, shapes.caption(wanted(case)), seed=seed),
-        changes(claim, wanted), {"no edit": _real, "a color filter": tint},
+        changes(asked, wanted), {"no edit": _real, trick: tricked},
         lambda case: rendered(wanted(case), case.real.shape).frames,
     )  # fmt: skip
 
@@ -130,17 +130,22 @@ CAPABILITIES: dict[str, Capability] = {
         is_mended, {"a grey box": cases.grey_box, "nothing there": cases.erased}, _real, lambda case: ~case.box[None],
     ),
     "edit": _editing(
-        "color", lambda case: case.recolored,
+        ["color"], lambda case: case.recolored, "a color filter",
         lambda case: cases.tinted(
             COLORS[case.scene.things[0].color], COLORS[case.recolored.things[0].color], case.real.frames
         ),
     ),
     "background": _editing(
-        "background", lambda case: case.elsewhere,
+        ["background"], lambda case: case.elsewhere, "a color filter",
         lambda case: cases.tinted(
             BACKGROUNDS[case.scene.background], BACKGROUNDS[case.elsewhere.background], case.real.frames
         ),
     ),
+    "restyle": _editing(
+        ["style"], lambda case: case.restyled, "another clip in that style",
+        lambda case: rendered(replace(case.again(0), style=case.restyled.style), case.real.shape).frames,
+    ),
+    "insert": _editing(["count", "motion"], lambda case: case.accompanied, "half transparent", cases.pasted),
     "loop": Capability(
         lambda sora, case, seed: direct.loop(sora, case.prompt, LENGTH - 1, seed=seed),
         goes_round,

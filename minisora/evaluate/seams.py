@@ -1,6 +1,6 @@
 """The claims of directing: is what was given kept, is the seam smooth, is the thing still the same thing?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -119,8 +119,8 @@ def goes_round(frames: Tensor, case: Case) -> Claims:
     }
 
 
-def changes(claim: str, wanted: Callable[[Case], ShapesScene]) -> Callable[[Tensor, Case], Claims]:
-    """Judge an edit: what was asked for is there, all else is as before, and the thing goes where it went.
+def changes(asked: Sequence[str], wanted: Callable[[Case], ShapesScene]) -> Callable[[Tensor, Case], Claims]:
+    """Judge an edit: the claims that were asked for are there, all else is as before, and the thing goes where it went.
 
     Where it went is read from the source as it is from the edit: a heart is found a pixel beside its middle in both.
     """
@@ -132,8 +132,8 @@ def changes(claim: str, wanted: Callable[[Case], ShapesScene]) -> Callable[[Tens
         source = nearest(fidelity.read(case.real.frames, case.real.fps), truth, 0)
         apart = [float((seen.track - source).norm(dim=1).max()) for seen in reading.things]
         return {
-            "changed": found[claim],
-            "same": all(found[name] for name in (*SAME, "background") if name != claim),
+            "changed": all(found[name] for name in asked),
+            "same": all(found[name] for name in (*SAME, "background") if name not in asked),
             "track": bool(apart) and min(apart) <= FOLLOWS,
         }
 

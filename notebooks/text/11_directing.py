@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 03, 05 and 10.
 #
-# **Measured** · runs in 87 s on two CPU cores · needs 0.6 GiB · reads in about 59 minutes
+# **Measured** · runs in 152 s on two CPU cores · needs 0.6 GiB · reads in about 60 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many cases
@@ -714,7 +714,7 @@ for ax, (name, made) in zip(axes, rows.items(), strict=True):
 picture(figure, f"The clip edited to '{new}' at five strengths, from the clip as it was to a new one, then by the difference of two prompts, and by a model that is shown it; last, another background.")
 
 # %% [markdown]
-# Noise alone leaves the motion and forgets the place. The difference keeps more of both, and not all: its thing rides higher than it did, and where a dark
+# Much noise leaves the motion and forgets the place. The difference keeps more of both, and not all: its thing rides higher than it did, and where a dark
 # background becomes a light one, what was the bright side of an edge becomes the other side, and the thing moves. Shown the clip, the model has nothing to guess.
 
 # %%
