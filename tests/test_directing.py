@@ -58,7 +58,7 @@ def test_a_real_clip_passes(name: str) -> None:
         ("background", "no edit", "changed", 0.0, 0.0),
         ("background", "a color filter", "same", 0.4, 0.4),
         ("restyle", "no edit", "changed", 0.0, 0.0),
-        ("restyle", "another clip in that style", "track", 0.1, 0.1),
+        ("restyle", "another in that style", "track", 0.1, 0.1),
         ("insert", "no edit", "changed", 0.0, 0.0),
         ("insert", "half transparent", "same", 0.4, 0.4),
         ("edit", "no edit", "changed", 0.0, 0.0),

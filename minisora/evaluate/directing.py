@@ -142,7 +142,7 @@ CAPABILITIES: dict[str, Capability] = {
         ),
     ),
     "restyle": _editing(
-        ["style"], lambda case: case.restyled, "another clip in that style",
+        ["style"], lambda case: case.restyled, "another in that style",
         lambda case: rendered(replace(case.again(0), style=case.restyled.style), case.real.shape).frames,
     ),
     "insert": _editing(["count", "motion"], lambda case: case.accompanied, "half transparent", cases.pasted),
