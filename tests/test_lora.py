@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from minisora.core.errors import MinisoraError
+from minisora.data.clip import Clip
 from minisora.generate.direct import Directed, connect, edit, fill
 from minisora.generate.sora import Sora
 from minisora.models.lora import added, addition, attach, truncated
@@ -95,6 +96,17 @@ def test_an_edit_that_was_learned_is_shown_the_clip_and_others_begin_from_it() -
     assert not same(edit(taught, clip_of(5, seed=1), A).frames, shown.frames)
     assert same(edit(taught, clip, A, strength=0.5).frames, edit(sora, clip, A, strength=0.5).frames)
     assert same(edit(taught, clip, A, was="it falls").frames, edit(sora, clip, A, was="it falls").frames)
+
+
+def test_a_long_edit_is_made_in_windows_that_share_a_frame() -> None:
+    sora, clip = fresh(), clip_of(9)
+    taught = replace(sora, additions={"edits": addition(learned(sora.dit))})
+    window = sora.preset.size[0]
+    made, start = (edit(taught, Clip(clip.frames[:count], 8.0), A, seed=3) for count in (9, window))
+    assert made.shape == clip.shape and made.recipe["size"] == "9x16x24"
+    assert same(made.frames[:window], start.frames)
+    later = Clip(torch.cat([clip.frames[:window], clip_of(4, seed=1).frames]), 8.0)
+    assert not same(edit(taught, later, A, seed=3).frames[window:], made.frames[window:])
 
 
 def test_what_does_not_fit_is_refused() -> None:

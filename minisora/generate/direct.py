@@ -18,6 +18,7 @@ from minisora.data.clip import Clip, Size, from_pixels, parse_size, size_name
 from minisora.diffusion.flow import mix
 from minisora.generate.credits import Take
 from minisora.generate.given import eased, filled, places, tail, whole
+from minisora.generate.shown import shown
 from minisora.generate.sora import Sora
 from minisora.models.lora import added
 from minisora.tokens.known import Known
@@ -143,12 +144,11 @@ def edit(
     """
     options |= {"fps": clip.fps}
     if strength is None and was is None and "edits" in sora.additions:
-        sora, options["known"] = _with(sora, "edits"), [Known(region=sora.encode(clip))]
-    else:
-        strength = 0.85 if strength is None else strength
-        if not 0 < strength < 1:
-            raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
-        options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
+        return _directed(take := shown(_with(sora, "edits"), clip, prompt, **options), "edit", take.frames)
+    strength = 0.85 if strength is None else strength
+    if not 0 < strength < 1:
+        raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
+    options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
     (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 

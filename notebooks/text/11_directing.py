@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 03, 05 and 10.
 #
-# **Measured** · runs in 152 s on two CPU cores · needs 0.6 GiB · reads in about 60 minutes
+# **Measured** · runs in 153 s on two CPU cores · needs 0.6 GiB · reads in about 61 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many cases
@@ -656,7 +656,8 @@ picture(figure, "Three strips of five frames: clips of which the first frame, th
 #
 # **Show it.** The clip's tokens stand at time 0 beside the noisy ones, as in `fill`, but with nothing painted grey, and the model makes all of it anew: what
 # the prompt says, and else what it sees. That has to be learned, and of pairs that differ in one thing only: a color, a background, a style, one thing more. Toy worlds draw as
-# many of those as we like; half an hour of one CPU core was enough for a low-rank addition.
+# many of those as we like; half an hour of one CPU core was enough for a low-rank addition. A long clip is
+# made in windows, each from the last frame of the one before.
 
 # %% tags=["source: minisora.diffusion.samplers.rewrite"]
 def rewrite(
@@ -677,6 +678,19 @@ def rewrite(
     return made.to(x.dtype)
 
 
+# %% tags=["source: minisora.generate.shown.shown"]
+def shown(sora: Sora, clip: Clip, prompt: str, seed: int = 0, **options: Any) -> Take:
+    """The clip made anew under a prompt. A long one is made window by window, each from the last frame before it."""
+    window, takes = sora.preset.size[0], list[Take]()
+    for first in range(0, max(1, len(clip.frames) - 1), window - 1):
+        part = Clip(clip.frames[first : first + window], clip.fps)
+        before = sora.encode(Clip(takes[-1].frames[-1:])) if takes else None
+        known = Known(before, region=sora.encode(part))
+        takes += sora.generate(prompt, size_name(part.shape), known=[known], seed=seed + len(takes), **options)
+    frames = torch.cat([takes[0].frames, *(take.frames[1:] for take in takes[1:])])
+    return replace(takes[0], frames=frames, recipe=dict(takes[0].recipe) | {"size": size_name(clip.shape)})
+
+
 # %% tags=["source: minisora.generate.direct.edit"]
 def edit(
     sora: Sora, clip: Clip, prompt: str, was: str | None = None, strength: float | None = None, **options: Any
@@ -689,12 +703,11 @@ def edit(
     """
     options |= {"fps": clip.fps}
     if strength is None and was is None and "edits" in sora.additions:
-        sora, options["known"] = _with(sora, "edits"), [Known(region=sora.encode(clip))]
-    else:
-        strength = 0.85 if strength is None else strength
-        if not 0 < strength < 1:
-            raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
-        options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
+        return _directed(take := shown(_with(sora, "edits"), clip, prompt, **options), "edit", take.frames)
+    strength = 0.85 if strength is None else strength
+    if not 0 < strength < 1:
+        raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
+    options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
     (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 
