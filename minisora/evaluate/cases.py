@@ -18,8 +18,7 @@ from minisora.evaluate.measure import FIRST
 from minisora.generate.direct import GREY
 from minisora.worlds import shapes
 from minisora.worlds.language import BACKGROUNDS, COLORS
-from minisora.worlds.shapes import ShapesScene, stands_out
-from minisora.worlds.style import STYLE_BACKGROUNDS
+from minisora.worlds.shapes import ShapesScene, Thing, stands_out
 from minisora.worlds.turning import turned
 
 LENGTH, GIVEN, SIDE = 17, 9, 64
@@ -69,30 +68,34 @@ class Case:
     @property
     def elsewhere(self) -> ShapesScene:
         """The same scene before another background."""
-        allowed = [name for name in STYLE_BACKGROUNDS["flat"] if stands_out(self.scene.things[0].color, name)]
-        names = [name for name in allowed if name != self.scene.background]
-        return replace(self.scene, background=names[self.scene.seed % len(names)])
+        return self._one_of(shapes.elsewhere(self.scene))
 
     @property
     def restyled(self) -> ShapesScene:
         """The same scene in another style."""
-        names = [name for name, places in STYLE_BACKGROUNDS.items() if self.scene.background in places]
-        names.remove(self.scene.style)
-        return replace(self.scene, style=names[self.scene.seed % len(names)])
+        return self._one_of(shapes.restyled(self.scene))
+
+    def _one_of(self, scenes: Sequence[ShapesScene]) -> ShapesScene:
+        return scenes[self.scene.seed % len(scenes)]
 
     @cached_property
     def accompanied(self) -> ShapesScene:
         """The same scene with another thing in it, which keeps clear of the one that is there."""
         (thing,), seconds, extent = self.scene.things, torch.linspace(0, 2, 33), torch.ones(2)
         track = shapes.centres(thing, seconds, extent)
-        for number in count(self.scene.seed + ELSEWHERE, ELSEWHERE):
-            (other,) = shapes.sample(
+        others = (
+            shapes.sample(
                 number, LENGTH / 8, count=1, style="flat", background=self.scene.background,
                 color=[name for name in COLORS if name != thing.color],
-            ).things  # fmt: skip
-            if (shapes.centres(other, seconds, extent) - track).norm(dim=1).min() > thing.reach + other.reach + CLEAR:
-                return replace(self.scene, things=(thing, other))
-        raise AssertionError("numbers never end")
+            ).things[0]
+            for number in count(self.scene.seed + ELSEWHERE, ELSEWHERE)
+        )  # fmt: skip
+
+        def is_clear(other: Thing) -> bool:
+            apart = (shapes.centres(other, seconds, extent) - track).norm(dim=1).min()
+            return bool(apart > thing.reach + other.reach + CLEAR)
+
+        return replace(self.scene, things=(thing, next(filter(is_clear, others))))
 
     def again(self, number: int) -> ShapesScene:
         """A scene of the same thing somewhere else, and doing something else."""
@@ -161,8 +164,12 @@ def _joined(case: Case, bridge: Tensor) -> Tensor:
     return torch.cat([case.real.frames, bridge, case.other.frames])
 
 
+def mean(first: Tensor, second: Tensor) -> Tensor:
+    return ((first.float() + second.float()) / 2).round().byte()
+
+
 def average(case: Case) -> Tensor:
-    return ((case.real.frames.float() + case.other.frames.float()) / 2).round().byte()
+    return mean(case.real.frames, case.other.frames)
 
 
 def overlaid(first: Tensor, second: Tensor) -> Tensor:
@@ -200,8 +207,7 @@ def doubled(case: Case) -> Tensor:
 
 def pasted(case: Case) -> Tensor:
     """What is to come in laid over the clip, half transparent."""
-    there = rendered(case.accompanied, case.real.shape).frames
-    return torch.lerp(case.real.frames.float(), there.float(), 0.5).round().byte()
+    return mean(case.real.frames, rendered(case.accompanied, case.real.shape).frames)
 
 
 def grey_box(case: Case) -> Tensor:

@@ -142,14 +142,14 @@ def edit(
     al. 2021); near 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that
     the two prompts do not tell apart stays (Kulikov et al. 2024).
     """
-    options |= {"fps": clip.fps}
     if strength is None and was is None and "edits" in sora.additions:
-        return _directed(take := shown(_with(sora, "edits"), clip, prompt, **options), "edit", take.frames)
-    strength = 0.85 if strength is None else strength
-    if not 0 < strength < 1:
-        raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
-    options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
-    (take,) = sora.generate(prompt, size_name(clip.shape), **options)
+        take = shown(_with(sora, "edits"), clip, prompt, **options)
+    else:
+        strength = 0.85 if strength is None else strength
+        if not 0 < strength < 1:
+            raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
+        options |= {"init": [clip], "start": strength, "fps": clip.fps, "was": None if was is None else [was]}
+        (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 
 

@@ -13,7 +13,7 @@ from minisora.tokens.known import Known
 
 def shown(sora: Sora, clip: Clip, prompt: str, seed: int = 0, **options: Any) -> Take:
     """The clip made anew under a prompt. A long one is made window by window, each from the last frame before it."""
-    window, takes = sora.preset.size[0], list[Take]()
+    options, window, takes = options | {"fps": clip.fps}, sora.preset.size[0], list[Take]()
     for first in range(0, max(1, len(clip.frames) - 1), window - 1):
         part = Clip(clip.frames[first : first + window], clip.fps)
         before = sora.encode(Clip(takes[-1].frames[-1:])) if takes else None

@@ -8,7 +8,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -92,6 +92,20 @@ def sample(
 
 def _overlap(style: str, backgrounds: list[str]) -> list[str]:
     return [background for background in backgrounds if background in STYLE_BACKGROUNDS[style]]
+
+
+def elsewhere(scene: ShapesScene) -> list[ShapesScene]:
+    """The scene before each other background that its style and all its things allow."""
+    allowed = [
+        place for place in STYLE_BACKGROUNDS[scene.style] if all(stands_out(it.color, place) for it in scene.things)
+    ]
+    return [replace(scene, background=place) for place in allowed if place != scene.background]
+
+
+def restyled(scene: ShapesScene) -> list[ShapesScene]:
+    """The scene in each other style that its background allows."""
+    allowed = [style for style, places in STYLE_BACKGROUNDS.items() if scene.background in places]
+    return [replace(scene, style=style) for style in allowed if style != scene.style]
 
 
 @cache

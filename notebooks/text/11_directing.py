@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 03, 05 and 10.
 #
-# **Measured** · runs in 153 s on two CPU cores · needs 0.6 GiB · reads in about 61 minutes
+# **Measured** · runs in 110 s on two CPU cores · needs 0.6 GiB · reads in about 61 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many cases
@@ -681,7 +681,7 @@ def rewrite(
 # %% tags=["source: minisora.generate.shown.shown"]
 def shown(sora: Sora, clip: Clip, prompt: str, seed: int = 0, **options: Any) -> Take:
     """The clip made anew under a prompt. A long one is made window by window, each from the last frame before it."""
-    window, takes = sora.preset.size[0], list[Take]()
+    options, window, takes = options | {"fps": clip.fps}, sora.preset.size[0], list[Take]()
     for first in range(0, max(1, len(clip.frames) - 1), window - 1):
         part = Clip(clip.frames[first : first + window], clip.fps)
         before = sora.encode(Clip(takes[-1].frames[-1:])) if takes else None
@@ -701,14 +701,14 @@ def edit(
     al. 2021); near 1 nothing of it remains, and little is changed near 0. If it is said what the clip `was`, all that
     the two prompts do not tell apart stays (Kulikov et al. 2024).
     """
-    options |= {"fps": clip.fps}
     if strength is None and was is None and "edits" in sora.additions:
-        return _directed(take := shown(_with(sora, "edits"), clip, prompt, **options), "edit", take.frames)
-    strength = 0.85 if strength is None else strength
-    if not 0 < strength < 1:
-        raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
-    options |= {"init": [clip], "start": strength, "was": None if was is None else [was]}
-    (take,) = sora.generate(prompt, size_name(clip.shape), **options)
+        take = shown(_with(sora, "edits"), clip, prompt, **options)
+    else:
+        strength = 0.85 if strength is None else strength
+        if not 0 < strength < 1:
+            raise MinisoraError(f"an edit of strength {strength} is none: take one between 0 and 1, such as 0.85")
+        options |= {"init": [clip], "start": strength, "fps": clip.fps, "was": None if was is None else [was]}
+        (take,) = sora.generate(prompt, size_name(clip.shape), **options)
     return _directed(take, "edit", take.frames)
 
 
@@ -728,7 +728,7 @@ picture(figure, f"The clip edited to '{new}' at five strengths, from the clip as
 
 # %% [markdown]
 # Much noise leaves the motion and forgets the place. The difference keeps more of both, and not all: its thing rides higher than it did, and where a dark
-# background becomes a light one, what was the bright side of an edge becomes the other side, and the thing moves. Shown the clip, the model has nothing to guess.
+# background becomes a light one, things are moved by half a cell of the VAE and more. Shown the clip, the model has nothing to guess.
 
 # %%
 explore(lambda strength: png(strip(dial[strength], count=6)), strength=widgets.SelectionSlider(options=list(dial), value=0.8, description="strength"))

@@ -24,7 +24,6 @@ from minisora.worlds import shapes
 from minisora.worlds.language import COLORS
 from minisora.worlds.raster import SHAPES
 from minisora.worlds.shapes import ShapesScene, is_held_out, stands_out
-from minisora.worlds.style import STYLE_BACKGROUNDS
 from minisora.worlds.turning import turned
 
 CHUNK = 256
@@ -119,10 +118,7 @@ def changes(scene: ShapesScene) -> dict[str, list[ShapesScene]]:
             for at, thing in others
             if stands_out(thing.color, scene.background) and not is_held_out(thing.shape, thing.color, thing.motion)
         ]
-    allowed = [name for name in STYLE_BACKGROUNDS[scene.style] if all(stands_out(it.color, name) for it in things)]
-    found["background"] = [replace(scene, background=name) for name in allowed if name != scene.background]
-    styles = [name for name, places in STYLE_BACKGROUNDS.items() if scene.background in places]
-    found["style"] = [replace(scene, style=name) for name in styles if name != scene.style]
+    found["background"], found["style"] = shapes.elsewhere(scene), shapes.restyled(scene)
     found["number"] = [
         replace(scene, things=(*things[:at], *things[at + 1 :])) for at in range(len(things)) if len(things) > 1
     ]
