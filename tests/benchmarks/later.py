@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.later turning|gaps|edits --out OUT [--minutes 35] [--rank 32] [--kept 24]
 
-A minute or two of a GPU (--batch-scale 8), or the better part of an hour of one CPU core. All else that the model does
+Half a minute of a GPU (--batch-scale 8), or half an hour of one CPU core. All else that the model does
 stays exactly as it was. What comes out is a folder for `--preset`.
 """
 
