@@ -16,6 +16,7 @@ from minisora.train.ema import follow, kept
 from minisora.train.optim import optimisers, set_rate
 from tests.benchmarks import recorded, static
 from tests.benchmarks.static import Captions, Group, Pool
+from tests.benchmarks.wider import wider_dit, wider_vae
 
 CONFIG = DiTConfig(
     channels=8, patch=(1, 1, 1), width=64, heads=2, layers=2, mlp=96, text_width=24, text_length=16, theta=10.0,
@@ -163,3 +164,31 @@ def test_it_learns(dit: DiT, groups: list[Group], captions: Captions) -> None:
     for _ in range(40):
         once()
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5]) and abs(total.item() - sum(losses)) < 1e-3 * sum(losses)
+
+
+def test_a_wider_model_says_what_it_said_and_can_learn_more(dit: DiT, groups: list[Group], captions: Captions) -> None:
+    torch.manual_seed(3)
+    narrow = VAE(VAEConfig(channels=4, base=8, stages=(1, 1), time=(True,), patch=2, shortcuts=True, components=True))
+    for parameter in narrow.parameters():
+        parameter.data.normal_(0, 0.1)
+    narrow.std.uniform_(0.5, 2.0)
+    wide, x = wider_vae(narrow, 6), torch.rand(2, 3, 9, 32, 32) * 2 - 1
+    z = wide.encode(x)
+    assert torch.allclose(z[:, :4], narrow.encode(x), atol=1e-5)
+    assert z[:, 4:].std((0, 2, 3, 4)).min() > 0  # there is something to find in the new channels
+    assert torch.allclose(wide.decode(z), narrow.decode(z[:, :4]), atol=1e-5)
+    (wide.decode(z) - x).square().mean().backward()
+    assert wide.decoder.first.weight.grad[:, 4:].abs().amax((0, 2, 3, 4)).min() > 0  # type: ignore[index]
+
+    xs, read = torch.cat([group.x.flatten(0, 1) for group in groups]), [captions.of(group.text) for group in groups]
+    t = torch.rand(len(xs) // static.UNIT)
+    v = static.velocity_of(
+        wider_dit(dit, 10),
+        static.run_block,
+        groups,
+        torch.randn(len(xs), 10).index_copy(1, torch.arange(8), xs),
+        t,
+        read,
+    )
+    assert torch.allclose(v[:, :8], static.velocity_of(dit, static.run_block, groups, xs, t, read), atol=1e-4)
+    assert not v[:, 8:].any()

@@ -177,7 +177,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "toy": Preset(  # its checkpoint is bundled
         vae=VAEConfig(
-            channels=24,
+            channels=32,
             base=48,
             stages=(1, 2, 2),
             space=(True, False),
@@ -188,7 +188,7 @@ PRESETS: dict[str, Preset] = {
             components=True,
         ),
         dit=DiTConfig(
-            channels=24,
+            channels=32,
             patch=(1, 1, 1),
             width=256,
             heads=8,

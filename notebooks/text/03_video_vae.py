@@ -810,8 +810,8 @@ picture(figure, "Decibels against steps: a network alone climbs slowly from belo
 # lies between the upper curve and the dotted line, eight more channels are about one decibel, and the toy's long run is the rest.
 
 # %% [markdown]
-# The toy model's VAE keeps 24 numbers of each box and was trained like this with Muon (notebook 07): half an hour on two cores, a minute and a half on a
-# GPU, and its decoder for longer. First the clip, then ours, then the toy's:
+# The toy model's VAE keeps 32 numbers of each box and was trained like this with Muon (notebook 07): half an hour on two cores, five minutes on
+# GPUs, and its decoder for longer. First the clip, then ours, then the toy's:
 
 # %%
 with torch.no_grad():

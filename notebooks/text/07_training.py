@@ -288,7 +288,7 @@ picture(figure, "Losses of five runs: 1e-4 falls slowly; 2e-3 and 3e-2 fall fast
 # ## A schedule
 #
 # Up, along, and down in a straight line. The way down matters more than it looks: while the rate falls, the noise of single steps
-# averages out, and much of what a run gains it gains there. (In the toy model's 6,000 steps the loss fell as much over the last third as over the two before, once the first 900 were done.)
+# averages out, and much of what a run gains it gains there. (In the first 6,000 steps of the toy model the loss fell as much over the last third as over the two before, once the first 900 were done.)
 
 # %% tags=["method: minisora.core.recipe.Recipe.__post_init__"]
 @dataclass(frozen=True)
@@ -970,7 +970,7 @@ wishes = ["a large red circle moves to the right on a white background", "a smal
 player.show(sora.generate(wishes, "9x32x32", seed=1))
 
 # %% [markdown]
-# A minute from random numbers to backgrounds that obey, and colored spots that begin to. The toy model saw a million clips, in three minutes of a
+# A minute from random numbers to backgrounds that obey, and colored spots that begin to. The toy model saw four million clips, in twelve minutes of a
 # large GPU: the loss and the rates are those on this page, and how it was done stands in `data/checkpoints/README.md`.
 
 # %% [markdown]

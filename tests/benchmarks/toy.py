@@ -34,15 +34,19 @@ from minisora.zoo.presets import preset
 from tests.benchmarks import recorded, static
 from tests.benchmarks.artists import CHUNK, Artists, Wanted
 from tests.benchmarks.static import Captions, Group, Pool
+from tests.benchmarks.wider import wider_dit, wider_vae
 
 BEGUN = time.monotonic()
 SEED, ROUGH, TOGETHER = 20261126, 0.03, 4096
+LATER = 0.5
+"""Spread of channels that are added to a trained model: they are of details, so the others are to be made first."""
 ALL = ("shapes", "shapes", "physics", "occlusion", "painter", "painter", "craft", "orbit", "orbit", "orbit")
 OTHERS = ("physics", "occlusion", "painter", "craft", "orbit")
-SIDES = {"wide": "17x48x80", "tall": "17x80x48"}
+SIDES = {"wide": "17x48x80", "tall": "17x80x48", "broad": "17x64x96", "high": "17x96x64"}
 WANTED = {
     "pixels": Wanted(12_000, ALL),
-    "pixels small": Wanted(4_000, size=SIDES["wide"], only={"size": "small"}),
+    "pixels small": Wanted(6_000, size=SIDES["wide"], only={"size": "small"}),
+    "pixels film": Wanted(6_000, size=SIDES["wide"], only={"style": "film"}),
     "pixels turning": Wanted(3_000, turning=(2, 14)),
     "given": Wanted(16_000),
     "gaps": Wanted(8_000, known=(12, 13, 14, 15, 16)),
@@ -52,16 +56,15 @@ WANTED = {
     "squares": Wanted(60_000),
     "two": Wanted(20_000, only={"count": 2}),
     "three": Wanted(40_000, only={"count": 3}),
-    **{f"{name} three": Wanted(12_000, size=size, only={"count": 3}) for name, size in SIDES.items()},
-    **{name: Wanted(20_000, size=size) for name, size in SIDES.items()},
+    **{f"{name} three": Wanted(9_000, size=size, only={"count": 3}) for name, size in SIDES.items()},
+    **{name: Wanted(15_000, size=size) for name, size in SIDES.items()},
     "pictures": Wanted(40_000, size="1x64x64"),
     **{world: Wanted(6_000, (world,)) for world in OTHERS},
 }
-PIXELS = {"pixels": 0.7, "pixels small": 0.2, "pixels turning": 0.1}
+PIXELS = {"pixels": 0.65, "pixels small": 0.15, "pixels film": 0.15, "pixels turning": 0.05}
 """What the VAE learns from, and each one's share of a batch."""
 MERGED = {
-    "squares": ("squares", "two", "three"), "wide": ("wide", "wide three"), "tall": ("tall", "tall three"),
-    "others": OTHERS,
+    "squares": ("squares", "two", "three"), "others": OTHERS, **{name: (name, f"{name} three") for name in SIDES}
 }  # fmt: skip
 
 
@@ -99,9 +102,9 @@ def vae_loss(vae: VAE, x: Tensor, rough: float) -> Tensor:
 
 
 def train_vae(
-    vae: VAE, frames: list[Tensor], recipe: Recipe, seconds: float, begun: bool, decoder_only: bool
+    vae: VAE, frames: list[Tensor], recipe: Recipe, seconds: float, begun: int, decoder_only: bool
 ) -> VAE:  # fmt: skip
-    """The average of its weights; one that is begun keeps the scale of its latents and learns to mend rough ones."""
+    """The average of its weights; channels that are begun keep their scale, and it learns to mend rough latents."""
     if decoder_only:
         vae_stage.freeze_encoder(vae)
     if not begun and vae.components is not None:
@@ -114,19 +117,18 @@ def train_vae(
         return vae_loss(vae, x, ROUGH if begun else 0.0)
 
     recorded.train(vae, average, loss, recipe, seconds, lambda record: tell("vae", **record))
-    if not begun:
-        measure(average, frames[0][:1024])
+    measure(average, frames[0][:1024], begun)
     return average
 
 
 @torch.no_grad()
-def measure(vae: VAE, frames: Tensor) -> None:
-    """As `measure_latents`: mean and spread of each channel."""
+def measure(vae: VAE, frames: Tensor, begun: int) -> None:
+    """As `measure_latents`: mean and spread of each new channel."""
     with torch.autocast(frames.device.type, torch.bfloat16):
         raw = [vae.posterior(pixels(part, frames.device))[0].double() for part in frames.split(64)]
     channels = torch.cat([part.movedim(1, 0).flatten(1) for part in raw], 1)
-    vae.mean.copy_(channels.mean(1))
-    vae.std.copy_(channels.std(1))
+    vae.mean[begun:] = channels[begun:].mean(1).to(vae.mean)
+    vae.std[begun:] = channels[begun:].std(1).to(vae.std) / (LATER if begun else 1)
 
 
 @torch.no_grad()
@@ -207,20 +209,22 @@ def merged(*pools: Pool) -> Pool:
 
 
 def groups(pools: dict[str, Pool], stride: int, scale: float = 1.0) -> list[Group]:
-    """The clips of one step, in order of their lengths: 14 times 4096 tokens, since compilers like round numbers."""
+    """The clips of one step, in order of their lengths: 16 times 4096 tokens, since compilers like round numbers."""
 
     def some(count: int) -> int:
         return max(1, int(count * scale))
 
     return [
-        static.plain(pools["pictures"], some(19)),
+        static.plain(pools["pictures"], some(32)),
         static.plain(pools["ring"], some(8), ring=True),
-        static.plain(pools["wide"], some(24), 0.1),
-        static.plain(pools["tall"], some(24), 0.1),
-        static.plain(pools["squares"], some(48), 0.15),
+        static.plain(pools["wide"], some(16), 0.1),
+        static.plain(pools["tall"], some(16), 0.1),
+        static.plain(pools["squares"], some(50), 0.15),
         static.plain(pools["others"], some(14), 0.1),
         static.with_frames(pools["given"], some(8), stride, ends=True),
         static.with_frames(pools["given"], some(6), stride, ends=False),
+        static.plain(pools["broad"], some(12), 0.1),
+        static.plain(pools["high"], some(12), 0.1),
         static.with_region(pools["given"], some(6)),
         static.between(pools["gaps"], some(6), stride, 2),
         static.between(pools["connected"], some(8), stride, 2),
@@ -245,16 +249,19 @@ def train_dit(
     return average
 
 
-def begin(asked: argparse.Namespace) -> folders.Stored:
-    """The model to go on with, or a new one with the bundled text encoder."""
+def begin(asked: argparse.Namespace) -> tuple[folders.Stored, int]:
+    """The model to go on with, or a new one with the bundled text encoder; how many of its channels have a scale."""
     own, bundled = preset("toy"), folders.bundled("toy")
     stored = folders.load(bundled if asked.init in (None, "toy") else Path(asked.init), torch.float32, "cpu")
     if asked.init is None:
         torch.manual_seed(SEED)
         stored = replace(stored, preset=replace(own, text=stored.preset.text), vae=VAE(own.vae), dit=DiT(own.dit))
-    return replace(
-        stored, late=None, preset=replace(stored.preset, recipes=own.recipes, sampling=own.sampling, late=None)
-    )
+    vae, dit = stored.vae, stored.dit
+    begun = vae.config.channels if asked.init else 0
+    if asked.channels > vae.config.channels:
+        vae, dit = wider_vae(vae, asked.channels), wider_dit(dit, asked.channels)
+    kept = replace(stored.preset, vae=vae.config, dit=dit.config, recipes=own.recipes, sampling=own.sampling, late=None)
+    return replace(stored, vae=vae, dit=dit, late=None, preset=kept), begun
 
 
 def main() -> None:
@@ -265,11 +272,12 @@ def main() -> None:
     wanted = {name: replace(kind, count=int(kind.count * asked.scale)) for name, kind in WANTED.items()}
     if not asked.vae_seconds:
         wanted = {name: kind for name, kind in wanted.items() if name not in PIXELS}
-    model, rank = begin(asked), join().rank
+    rank = join().rank
     torch.manual_seed(SEED + rank)
+    model, begun = begin(asked)
     artists = Artists(wanted, SEED + 100 * asked.seed + 1000 * rank, asked.folder / str(rank))
     try:
-        made = train(asked, model, artists, device)
+        made = train(asked, model, begun, artists, device)
     finally:
         artists.pool.shutdown(cancel_futures=True)
     if join().main:
@@ -277,7 +285,7 @@ def main() -> None:
 
 
 def train(
-    asked: argparse.Namespace, model: folders.Stored, artists: Artists, device: torch.device
+    asked: argparse.Namespace, model: folders.Stored, begun: int, artists: Artists, device: torch.device
 ) -> dict[str, nn.Module]:
     """All stages; the models as they are at the end."""
     recipes = {name: faster(recipe, asked.rate) for name, recipe in model.preset.recipes.items()}
@@ -285,8 +293,9 @@ def train(
     vae = model.vae.to(device)
     if asked.vae_seconds:
         frames = [torch.cat([some.to(device) for some, _ in artists.take(name)]) for name in PIXELS]
-        recipe, begun = replace(recipes["vae"], batch=asked.vae_batch, decay=0.7, ema=0.998), asked.init is not None
-        vae = train_vae(vae.requires_grad_(True), frames, recipe, asked.vae_seconds, begun, begun and not asked.seconds)
+        recipe = replace(recipes["vae"], batch=asked.vae_batch, decay=0.7, ema=0.998)
+        decoder_only = asked.init is not None and not asked.seconds
+        vae = train_vae(vae.requires_grad_(True), frames, recipe, asked.vae_seconds, begun, decoder_only)
         del frames
 
     words: dict[str, int] = {}
@@ -314,6 +323,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", help="a model's folder, or toy")
+    parser.add_argument("--channels", type=int, default=0, help="of a latent, if more than --init has")
     parser.add_argument("--vae-seconds", type=float, default=90)
     parser.add_argument("--vae-batch", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=560, help="for all; the transformer has what is left")
