@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from minisora.core.runtime import bf16_pays
 from minisora.data.clip import Clip, Size
 from minisora.data.datasets import Dataset
 from minisora.models.vae import VAE
@@ -65,13 +66,13 @@ def views_of(clip: Clip, index: int) -> dict[str | int, Tensor]:
 
 
 def encode_all(vae: VAE, clips: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """The latents of clips (3, t, h, w); those of one size are encoded together."""
+    """The latents of clips (3, t, h, w), of this dtype; those of one size are encoded together."""
     alike, latents = defaultdict[torch.Size, list[int]](list), list(clips)
     for index, x in enumerate(clips):
         alike[x.shape].append(index)
     device = vae.mean.device
     for indices in alike.values():
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16 and bf16_pays(device)):
             encoded = vae.encode(torch.stack([clips[index] for index in indices]).to(device)).to(dtype)
         for index, z in zip(indices, encoded, strict=True):
             latents[index] = z
