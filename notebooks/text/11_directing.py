@@ -656,7 +656,7 @@ picture(figure, "Three strips of five frames: clips of which the first frame, th
 #
 # **Show it.** The clip's tokens stand at time 0 beside the noisy ones, as in `fill`, but with nothing painted grey, and the model makes all of it anew: what
 # the prompt says, and else what it sees. That has to be learned, and of pairs that differ in one thing only: a color, a background, a style, one thing more. Toy worlds draw as
-# many of those as we like; half an hour of one CPU core was enough for a low-rank addition. A long clip is
+# many of those as we like; half a minute of a GPU, or half an hour of one CPU core, was enough for a low-rank addition. A long clip is
 # made in windows, each from the last frame of the one before.
 
 # %% tags=["source: minisora.diffusion.samplers.rewrite"]
@@ -727,7 +727,7 @@ for ax, (name, made) in zip(axes, rows.items(), strict=True):
 picture(figure, f"The clip edited to '{new}' at five strengths, from the clip as it was to a new one, then by the difference of two prompts, and by a model that is shown it; last, another background.")
 
 # %% [markdown]
-# Much noise leaves the motion and forgets the place. The difference keeps more of both, and not all: its thing rides higher than it did, and where a dark
+# Much noise leaves the motion and forgets the place. The difference keeps more of both, and not always all: where a dark
 # background becomes a light one, things are moved by half a cell of the VAE and more. Shown the clip, the model has nothing to guess.
 
 # %%

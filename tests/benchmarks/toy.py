@@ -89,7 +89,7 @@ def crops(frames: Tensor, count: int, side: int) -> Tensor:
 
 def vae_loss(vae: VAE, x: Tensor, rough: float) -> Tensor:
     """The loss of minisora/train/vae.py, for clips of one size."""
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with static.autocast(x.device):
         mean, log_variance = (part.float() for part in vae.posterior(x))
         log_variance = log_variance.clamp(-20, 10)
         z = vae.normalise(mean + (log_variance / 2).exp() * torch.randn_like(mean))
@@ -124,7 +124,7 @@ def train_vae(
 @torch.no_grad()
 def measure(vae: VAE, frames: Tensor, begun: int) -> None:
     """As `measure_latents`: mean and spread of each new channel."""
-    with torch.autocast(frames.device.type, torch.bfloat16):
+    with static.autocast(frames.device):
         raw = [vae.posterior(pixels(part, frames.device))[0].double() for part in frames.split(64)]
     channels = torch.cat([part.movedim(1, 0).flatten(1) for part in raw], 1)
     vae.mean[begun:] = channels[begun:].mean(1).to(vae.mean)
@@ -134,7 +134,7 @@ def measure(vae: VAE, frames: Tensor, begun: int) -> None:
 @torch.no_grad()
 def encoded(vae: VAE, x: Tensor) -> Tensor:
     """Latents as tokens, (b, n, c)."""
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with static.autocast(x.device):
         z = torch.cat([vae.encode(part) for part in x.split(CHUNK)])
     return z.movedim(1, -1).flatten(1, -2).bfloat16()
 
