@@ -332,7 +332,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--decay", type=float, default=0.5, help="the last share of the time, in which rates fall")
     parser.add_argument("--ema", type=float, default=0.9993)
     parser.add_argument("--shift", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=0, help="other clips; the bundled model has seen those of 0, 4 and 5")
+    parser.add_argument("--seed", type=int, default=0, help="other clips; the bundled model saw those of 0, 4 and 5")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the clips to draw")
     parser.add_argument("--batch-scale", type=float, default=1.0, help="share of the clips in a step")
     parser.add_argument("--no-compile", action="store_true")
