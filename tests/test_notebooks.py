@@ -1,7 +1,6 @@
 """Every notebook runs from top to bottom, is kept as it should be, and its exercises can be solved."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from minisora.course.cells import Pair, code_cells, pairs, tag_of
 from minisora.course.check import Course
 from minisora.course.exercises import PASSED, PROGRESS
-from minisora.course.run import GIB, SECONDS, execute
+from minisora.course.run import execute
 from minisora.course.syllabus import EXCUSED, MODULES
 
 PAIRS = pairs(Path(__file__).parents[1] / "notebooks")
@@ -30,24 +29,14 @@ def test_an_unsolved_exercise_is_still_to_do(pair: Pair) -> None:
     assert checks and all("⬜" in cell.outputs[-1].text for cell in checks)
 
 
-@every
-def test_what_its_header_says_was_measured_is_within_the_bound(pair: Pair) -> None:
-    (seconds,) = re.findall(r"\*\*Measured\*\* · runs in (\d+) s", pair.text.read_text(encoding="utf-8"))
-    assert 0 < int(seconds) <= SECONDS
-
-
 @pytest.mark.slow
 @every
 def test_a_notebook_runs_and_its_solutions_pass_their_checks(pair: Pair, tmp_path: Path) -> None:
-    """From a clean kernel, with each solution in the place of its exercise, within the memory it may take.
-
-    How long it takes is measured by `minisora course run` and held to its bound there: a test that fails because a
-    machine is slow says nothing of the notebook.
-    """
+    """From a clean kernel, with each solution in the place of its exercise, within the time and memory it may take."""
     notebook = pair.read()
     cells = {(tag_of(cell).kind, tag_of(cell).name): cell for _, cell in code_cells(notebook)}
     names = [name for kind, name in cells if kind == "exercise"]
     for name in names:
         cells["exercise", name].source = cells["solution", name].source
-    assert execute(notebook, tmp_path, pair.text.stem, bounded=False).gib <= GIB
+    execute(notebook, tmp_path, pair.text.stem)
     assert json.loads((tmp_path / PROGRESS).read_text()) == dict.fromkeys(sorted(names), PASSED)

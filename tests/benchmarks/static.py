@@ -6,7 +6,6 @@ constants: a compiler can fuse the blocks, and a GPU can replay the step (record
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -270,9 +269,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sizes: Sizes, bias: Tensor | None) -
     return torch.cat(seen)
 
 
-def autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device, half: bool = True) -> torch.autocast:
     """Half precision where it pays: on a CPU that does not know bf16 it is seventy times slower."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16_pays(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=half and bf16_pays(device))
 
 
 def lesson(
@@ -291,7 +290,7 @@ def lesson(
     noise = torch.randn_like(xs)
     text = [captions.of(group.text) for group in groups]
     noisy = mix(xs, noise, t.repeat_interleave(UNIT, output_size=len(xs)))
-    with autocast(device) if half else nullcontext():
+    with autocast(device, half):
         v = velocity_of(dit, block, groups, noisy, t, text)
     error = (v.float() - velocity(xs, noise)).square().mean(1)
     return (error * unknown).sum() / unknown.sum()

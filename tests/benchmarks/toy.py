@@ -117,7 +117,8 @@ def train_vae(
         return vae_loss(vae, x, ROUGH if begun else 0.0)
 
     recorded.train(vae, average, loss, recipe, seconds, lambda record: tell("vae", **record))
-    measure(average, frames[0][:1024], begun)
+    if begun < vae.config.channels:
+        measure(average, frames[0][:1024], begun)
     return average
 
 
