@@ -14,6 +14,8 @@ PROMPT    ?= a large red circle moves to the right on a white background
 VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Tests use one thread each, so that each core can take some.
+TEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 # A finished installation leaves a mark, so that the second run of any command starts at once.
 CORE := $(VENV)/.installed-core
 DEV  := $(VENV)/.installed-dev
@@ -21,7 +23,7 @@ PARITY := $(VENV)/.installed-parity
 BROWSER := $(VENV)/.installed-browser
 BOOK   := $(VENV)/.installed-book
 
-.PHONY: help demo test test-all parity lint types lab notebooks check browser book data check-data clean
+.PHONY: help demo test slow test-all parity lint types lab notebooks check browser book data check-data clean
 .DEFAULT_GOAL := help
 
 help:  ## what each command does
@@ -32,10 +34,13 @@ demo: $(CORE)  ## a prompt to a video file: make demo PROMPT="a small blue star 
 	@echo "Next: 'make lab' opens the course in JupyterLab."
 
 test: $(DEV)  ## the quick tests, under five minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(TEST) -m "not slow"
 
-test-all: $(DEV)  ## all tests, the slow laws included
-	$(BIN)/python -m pytest
+slow: $(DEV)  ## the slow laws, then the notebooks one by one, since they are timed and use every core
+	$(TEST) -m slow --ignore tests/test_notebooks.py --ignore tests/test_browser.py --ignore tests/test_book.py
+	$(BIN)/python -m pytest -m slow tests/test_notebooks.py
+
+test-all: test slow browser  ## all tests
 
 parity: $(PARITY)  ## the models against diffusers and transformers, on random weights
 	$(BIN)/python -m pytest tests/test_parity_*.py

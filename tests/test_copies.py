@@ -126,12 +126,13 @@ def test_only_what_the_checks_need_is_run() -> None:
         ("def double(x):\n    return x", "failed"),
         ("def double(x):\n    import os; os.kill(os.getpid(), 9)", "failed"),
         ("def double(x):\n    while True: pass", "no end"),
+        ("def double(x):\n    import time; time.sleep(60)", "no end"),
         ("def double(x) return", "failed"),
     ],
 )
 def test_every_kind_of_answer_gets_its_verdict(answer: str, result: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And whatever an answer does concerns nobody else."""
-    monkeypatch.setattr(prove, "PATIENCE", 1.5)
+    monkeypatch.setattr(prove, "PATIENCE", 1)
     space = {"start": 10}
     assert prove.trial(answer, CHECK, "99.1", space) == result
     assert list(space) == ["start"]

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import torch
 
 from minisora.core.errors import MinisoraError, one_line
+from minisora.core.runtime import bf16_pays
 from minisora.course.cells import Pair, code_cells, tag_of, write
 from minisora.course.check import MEASURED
 
-SECONDS, GIB = 180.0, 4.0  # the most that a notebook may take
+HALF = bf16_pays(torch.device("cpu"))
+SECONDS, GIB = 180.0 if HALF else 360.0, 4.0  # the most that a notebook may take: without bf16, products are slow
 PROBE = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 WORDS, LINES = 180, 12  # read in a minute: words of text, lines of code
 
@@ -27,8 +30,8 @@ class Measured:
 
     def __str__(self) -> str:
         return (
-            f"**Measured** · runs in {self.seconds:.0f} s on two CPU cores · needs {self.gib:.1f} GiB · "
-            f"reads in about {self.minutes} minutes"
+            f"**Measured** · runs in {self.seconds:.0f} s on two CPU cores{'' if HALF else ' without bf16'} · "
+            f"needs {self.gib:.1f} GiB · reads in about {self.minutes} minutes"
         )
 
 

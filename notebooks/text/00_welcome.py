@@ -176,31 +176,31 @@ for name, preset in PRESETS.items():
 # %% [markdown]
 # ## Exercise 00.1 · 5 minutes · easy
 #
-# Same prompt, same seed, same frames? And with another seed? Write a function that says whether two runs of `sora.generate`
-# gave exactly the same clip.
+# Same prompt, same seed, same picture? And with another seed? Write a function that says whether two runs of `sora.generate`
+# gave exactly the same pictures, which are clips of one frame.
 #
 # <details><summary>Hint</summary>
 #
-# `sora.generate(prompt, seed=...)[0].frames` is a tensor; `torch.equal` compares.
+# `sora.generate(prompt, "1x64x64", seed=...)[0].frames` is a tensor; `torch.equal` compares.
 #
 # </details>
 
 # %% tags=["exercise: 00.1"]
 def same_clip(prompt: str, seed: int, other: int) -> bool:
-    """Whether two seeds make the same frames of one prompt."""
+    """Whether two seeds make the same picture of one prompt."""
     raise NotImplementedError("exercise 00.1")
 
 
 # %% tags=["check: 00.1"]
 with exercise("00.1"):
-    words = "a small red ring that stays still on a white background"
-    assert same_clip(words, 1, 1) is True, "equal seeds make equal frames, to the last bit"
-    assert same_clip(words, 1, 2) is False, "another seed makes another clip"
+    words = "a small red ring on a white background"
+    assert same_clip(words, 1, 1) is True, "equal seeds make equal pictures, to the last bit"
+    assert same_clip(words, 1, 2) is False, "another seed makes another picture"
 
 # %% tags=["solution: 00.1"] jupyter={"source_hidden": true}
 def same_clip(prompt: str, seed: int, other: int) -> bool:
-    """Whether two seeds make the same frames of one prompt."""
-    first, second = (sora.generate(prompt, seed=each)[0].frames for each in (seed, other))
+    """Whether two seeds make the same picture of one prompt."""
+    first, second = (sora.generate(prompt, "1x64x64", seed=each)[0].frames for each in (seed, other))
     return torch.equal(first, second)
 
 
