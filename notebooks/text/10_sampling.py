@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 06.
 #
-# **Measured** · runs in 114 s on two CPU cores · needs 0.6 GiB · reads in about 36 minutes
+# **Measured** · runs in 195 s on two CPU cores without bf16 · needs 0.6 GiB · reads in about 36 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many pictures
@@ -443,7 +443,7 @@ with torch.no_grad():
 picture(figure, "Five strips of six frames: a red circle that moves right, and further down ever more of a blue star that moves up.")
 
 # %% [markdown]
-# (The two circles of the first row are such a mistake: these rows are made without fresh noise.) Where it goes is settled while the eye still sees noise only; color and shape are open for longer, and the last steps only draw what is there. That is why a
+# Where it goes is settled while the eye still sees noise only; color and shape are open for longer, and the last steps only draw what is there. That is why a
 # shift spends most of the steps near $t = 1$.
 #
 # Networks can take turns just as well, each trained for its own times, and a step costs no more than before. Wan 2.2 has two of 14 billion weights

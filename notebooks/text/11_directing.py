@@ -7,7 +7,7 @@
 #
 # **You need** notebooks 03, 05 and 10.
 #
-# **Measured** · runs in 110 s on two CPU cores · needs 0.6 GiB · reads in about 61 minutes
+# **Measured** · runs in 289 s on two CPU cores without bf16 · needs 0.6 GiB · reads in about 61 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" judges ten times as many cases
@@ -873,7 +873,7 @@ for name in ("animate", "extend", "fill", "edit", "loop"):
         print(f"{name:8s} {who:24s}", "  ".join(f"{claim} {share}" for claim, share in shares.items()))
 
 # %% [markdown]
-# Six cases are few, and one of these six does not move at all: there a still *is* the right answer. Look at the single claims: the model shows the same thing,
+# Four cases are few; a hundred stand in `data/checkpoints/README.md`. Look at the single claims: the model shows the same thing,
 # moved as it was told, nearly always. What it loses in animating, extending and filling it loses to *smooth*, mostly by one step: a color or a place that is a
 # little off, right where the given frames end. (With guidance at all times that was half of the clips; notebook 06 says where it stops.) Each trick is perfect in
 # some claims and caught by others.
