@@ -279,8 +279,8 @@ ax.legend()
 picture(figure, "Losses of five runs: 1e-4 falls slowly; 2e-3 and 3e-2 fall fast; 3e-2 without warm-up and 5e-1 stay high.")
 
 # %% [markdown]
-# At 3e-2 the whole difference between a run and a wasted one is twenty steps of warm-up: without it the first few steps throw the
-# weights so far off that they never come back. Between 2e-3 and 3e-2 nothing much changes here. We stay well below the cliff, since nobody
+# At 3e-2 twenty steps of warm-up are worth a hundred: without them the first few steps throw the weights so far off that they need
+# the rest of the run to come back. Between 2e-3 and 3e-2 nothing much changes here. We stay well below the cliff, since nobody
 # knows beforehand where it stands for a larger model.
 
 
