@@ -16,7 +16,7 @@ from minisora.data.clip import Clip
 LIVE = "application/vnd.jupyter.widget-view+json"
 NOTE = "*(In JupyterLab there are controls here; the figure above or below stands for them.)*"
 FIRST = 6  # clips on the landing page
-DIRECTED = 3  # clips of each way to direct, right or wrong
+DIRECTED = 2  # clips of each way to direct, right or wrong
 
 
 def prepare(book: Path, notebooks: Path, out: Path, repository: str = "", hub: str = "") -> Path:
