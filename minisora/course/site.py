@@ -66,7 +66,9 @@ def _still(output: Any) -> Any:
 def _gallery(book: Path, out: Path) -> None:
     """Make the clips that gallery.json asks for and a few of each way to direct, and the pages that show them."""
     from minisora.data.video_io import write_video
-    from minisora.evaluate.directing import CAPABILITIES, judge
+    from minisora.evaluate.cases import Case
+    from minisora.evaluate.directing import CAPABILITIES
+    from minisora.evaluate.report import Report
     from minisora.generate.sora import Sora
 
     sora, folder = Sora.from_pretrained("toy"), _made(out / "_static" / "gallery")
@@ -77,10 +79,14 @@ def _gallery(book: Path, out: Path) -> None:
         write_video(folder / f"{number:02d}.mp4", clip)
         told = wish | {"note": _verdict(clip, wish["prompt"])}
         figures.setdefault(wish["section"], []).append(_figure(f"_static/gallery/{number:02d}.mp4", told))
-    for name in CAPABILITIES:
-        for number, clip in enumerate(judge(sora, name, DIRECTED).shown):
+    for name, capability in CAPABILITIES.items():
+        for number in range(DIRECTED):
+            case = Case.draw(number, capability.motion)
+            clip = capability.make(sora, case, number)
             write_video(folder / f"{name}-{number}.mp4", clip)
-            wish = {"prompt": clip.recipe["prompt"], "seed": clip.recipe["seed"], "note": clip.caption}
+            wrong = ", ".join(Report(capability.judge(clip.frames, case)).failed)
+            note = f"{name}: " + (f"not {wrong}" if wrong else "all right")
+            wish = {"prompt": clip.recipe["prompt"], "seed": clip.recipe["seed"], "note": note}
             figures.setdefault(f"Directed: {name}", []).append(_figure(f"_static/gallery/{name}-{number}.mp4", wish))
     (out / "landing.md").write_text(_grid(next(iter(figures.values()))[:FIRST]), encoding="utf-8")
     page = (book / "gallery.md").read_text(encoding="utf-8")
