@@ -24,6 +24,7 @@ PATIENCE = 30  # seconds of computing for one answer, however busy the machine i
 MUTANTS = 8  # tried of each solution, of which LEAST have to fail
 LEAST = 3
 CODES = {PASSED: 0, "failed": 1, TO_DO: 2}
+RESULTS = {code: result for result, code in CODES.items()} | {-signal.SIGXCPU: "no end"}
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ def trial(answer: str, check: str, name: str, space: dict[str, Any]) -> str:
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            results = {code: result for result, code in CODES.items()} | {-signal.SIGXCPU: "no end"}
-            return results.get(os.waitstatus_to_exitcode(status), "failed")
+            return RESULTS.get(os.waitstatus_to_exitcode(status), "failed")
         time.sleep(0.005)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
