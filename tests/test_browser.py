@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from minisora.course.cells import code_cells, pairs
+from minisora.course.run import SECONDS
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -72,7 +73,9 @@ def test_moving_a_control_changes_the_picture(lab: str, name: str) -> None:
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         figures = page.locator(".minisora-explore")
         page.wait_for_function(
-            "count => document.querySelectorAll('.minisora-explore').length >= count", arg=MOVED[name], timeout=150_000
+            "count => document.querySelectorAll('.minisora-explore').length >= count",
+            arg=MOVED[name],
+            timeout=1000 * SECONDS,
         )
         for place in range(MOVED[name]):
             move(figures.nth(place))
@@ -91,7 +94,7 @@ def move(figure) -> None:
         handle.press("ArrowRight")
     else:
         chooser.select_option(index=1)
-    until(lambda: image.get_attribute("src") != before, 60)
+    until(lambda: image.get_attribute("src") != before, SECONDS)  # an answer waits for all cells that still run
 
 
 def test_every_interactive_figure_that_is_listed_is_there() -> None:

@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -65,29 +66,25 @@ def _still(output: Any) -> Any:
 
 def _gallery(book: Path, out: Path) -> None:
     """Make the clips that gallery.json asks for and a few of each way to direct, and the pages that show them."""
+    from tqdm import tqdm
+
     from minisora.data.video_io import write_video
-    from minisora.evaluate.cases import Case
-    from minisora.evaluate.directing import CAPABILITIES
-    from minisora.evaluate.report import Report
+    from minisora.evaluate.directing import CAPABILITIES, attempt
     from minisora.generate.sora import Sora
 
     sora, folder = Sora.from_pretrained("toy"), _made(out / "_static" / "gallery")
     wishes = json.loads((book / "gallery.json").read_text(encoding="utf-8"))
     figures: dict[str, list[str]] = {}
-    for number, wish in enumerate(wishes):
+    for number, wish in enumerate(tqdm(wishes, "wishes", unit="clip", disable=None)):
         clip = sora.generate(wish["prompt"], wish.get("size"), seed=wish["seed"])[0]
         write_video(folder / f"{number:02d}.mp4", clip)
         told = wish | {"note": _verdict(clip, wish["prompt"])}
         figures.setdefault(wish["section"], []).append(_figure(f"_static/gallery/{number:02d}.mp4", told))
-    for name, capability in CAPABILITIES.items():
-        for number in range(DIRECTED):
-            case = Case.draw(number, capability.motion)
-            clip = capability.make(sora, case, number)
-            write_video(folder / f"{name}-{number}.mp4", clip)
-            wrong = ", ".join(Report(capability.judge(clip.frames, case)).failed)
-            note = f"{name}: " + (f"not {wrong}" if wrong else "all right")
-            wish = {"prompt": clip.recipe["prompt"], "seed": clip.recipe["seed"], "note": note}
-            figures.setdefault(f"Directed: {name}", []).append(_figure(f"_static/gallery/{name}-{number}.mp4", wish))
+    for name, number in tqdm([*product(CAPABILITIES, range(DIRECTED))], "directed", unit="clip", disable=None):
+        _, clip, _ = attempt(sora, name, number)
+        write_video(folder / f"{name}-{number}.mp4", clip)
+        wish = {"prompt": clip.recipe["prompt"], "seed": clip.recipe["seed"], "note": clip.caption}
+        figures.setdefault(f"Directed: {name}", []).append(_figure(f"_static/gallery/{name}-{number}.mp4", wish))
     (out / "landing.md").write_text(_grid(next(iter(figures.values()))[:FIRST]), encoding="utf-8")
     page = (book / "gallery.md").read_text(encoding="utf-8")
     sections = [f"## {name}\n\n{_grid(some)}" for name, some in figures.items()]

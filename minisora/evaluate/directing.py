@@ -215,21 +215,30 @@ class Judged:
         return {"claims": rows, "decibels": self.decibels}
 
 
+def attempt(sora: Sora, name: str, number: int) -> tuple[Case, direct.Directed, Report]:
+    """A case, what the model makes of it, with the verdict as its caption, and the verdict."""
+    capability = CAPABILITIES[name]
+    case = Case.draw(number, capability.motion)
+    made = capability.make(sora, case, number)
+    report = Report(capability.judge(made.frames, case))
+    verdict = f"not {', '.join(report.failed)}" if report.failed else "all right"
+    return case, replace(made, caption=f"{name}: {verdict}"), report
+
+
 def judge(sora: Sora, name: str, n: int, seeds: int = 1, tick: Callable[[], object] = lambda: None) -> Judged:
     """Do it for `n` new cases in each of so many runs and judge all: model, floor and baselines."""
     capability, reports, squared, shown = CAPABILITIES[name], dict[str, list[Report]](), list[Tensor](), []
     for number in range(n * seeds):
-        case = Case.draw(number, capability.motion)
-        made = capability.make(sora, case, number)
-        clips = {"model": made.frames} | _beside(sora, case, capability)
+        case, made, report = attempt(sora, name, number)
+        reports.setdefault("model", []).append(report)
+        clips = _beside(sora, case, capability)
         clips |= {who: rival(sora, case, number).frames for who, rival in capability.rivals.items()}
         for who, frames in clips.items():
             reports.setdefault(who, []).append(Report(capability.judge(frames, case)))
         if capability.given is not None and made.raw is not None:
             given = capability.given(case).expand(made.frames.shape[:3])
             squared.append((made.raw[given].float() - made.frames[given].float()).square().mean())
-        wrong = ", ".join(reports["model"][-1].failed)
-        shown += [replace(made, caption=f"{name}: " + (f"not {wrong}" if wrong else "all right"))] if number < 4 else []
+        shown += [made] if number < 4 else []
         tick()
     decibels = 20 * torch.log10(255 / torch.stack(squared).mean().sqrt()).item() if squared else None
     return Judged(reports, decibels, shown)

@@ -276,7 +276,7 @@ for name, values in tried.items():
     ax.plot(torch.tensor(values).unfold(0, 10, 5).mean(1).clamp(max=3), label=f"{name}: {sum(values[-20:]) / 20:.2f}")
 ax.set(xlabel="5 steps", ylabel="loss", title="Learning rates")
 ax.legend()
-picture(figure, "Losses of five runs: 1e-4 falls slowly; 2e-3 and 3e-2 fall fast; 3e-2 without warm-up and 5e-1 stay high.")
+picture(figure, "Losses of five runs: 1e-4 falls slowly; 2e-3 and 3e-2 fall fast; 3e-2 without warm-up stays above them for most of the run, and 5e-1 stays high.")
 
 # %% [markdown]
 # At 3e-2 twenty steps of warm-up are worth a hundred: without them the first few steps throw the weights so far off that they need
