@@ -36,9 +36,8 @@ demo: $(CORE)  ## a prompt to a video file: make demo PROMPT="a small blue star 
 test: $(DEV)  ## the quick tests, under five minutes on two cores
 	$(TEST) -m "not slow"
 
-slow: $(DEV)  ## the slow laws, then the notebooks one by one, since they are timed and use every core
-	$(TEST) -m slow --ignore tests/test_notebooks.py --ignore tests/test_browser.py --ignore tests/test_book.py
-	$(BIN)/python -m pytest -m slow tests/test_notebooks.py
+slow: $(DEV)  ## the slow laws, and every notebook
+	$(TEST) -m slow --ignore tests/test_browser.py --ignore tests/test_book.py
 
 test-all: test slow browser  ## all tests
 

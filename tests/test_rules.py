@@ -143,9 +143,9 @@ def test_what_cannot_be_is_refused_in_one_line():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("height, width, count", [(64, 64, 500), (72, 128, 200)])
-def test_hundreds_of_real_clips_pass_and_hundreds_of_each_control_do_not(height, width, count):
-    scenes = [craft.sample(seed) for seed in range(1000, 1000 + count)]
+@pytest.mark.parametrize("height, width", [(64, 64), (72, 128)])
+def test_hundreds_of_real_clips_pass_and_hundreds_of_each_control_do_not(height, width):
+    scenes = [craft.sample(seed) for seed in range(1000, 1500)]
     passed = sum(rules.check(craft.render(scene, 17, height, width), scene).ok for scene in scenes)
     assert passed >= 0.98 * len(scenes)
     for control in rules.CONTROLS.values():

@@ -1,5 +1,6 @@
 """Running notebooks from a clean kernel, within a budget, and writing what was measured into their headers."""
 
+import os
 import re
 import subprocess
 import tempfile
@@ -17,7 +18,8 @@ from minisora.course.cells import Pair, code_cells, tag_of, write
 from minisora.course.check import MEASURED
 
 HALF = bf16_pays(torch.device("cpu"))
-SECONDS, GIB = 180.0 if HALF else 360.0, 4.0  # the most that a notebook may take: without bf16, products are slow
+CORES = min(2, torch.get_num_threads())
+SECONDS, GIB = (180.0 if HALF else 360.0) * 2 / CORES, 4.0  # the most for a notebook: without bf16 products are slow
 PROBE = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 WORDS, LINES = 180, 12  # read in a minute: words of text, lines of code
 
@@ -54,9 +56,10 @@ def execute(notebook: Any, folder: Path, name: str, bounded: bool = True) -> Mea
     notebook.cells.append(nbformat.v4.new_code_cell(PROBE))
     limit = int(SECONDS) if bounded else None
     client = NotebookClient(notebook, timeout=limit, resources={"metadata": {"path": str(folder)}})
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # the kernel has as many as this process
     begin = time.monotonic()
     try:
-        client.execute(stderr=subprocess.DEVNULL)  # kernels talk about their sockets
+        client.execute(stderr=subprocess.DEVNULL, env=os.environ | threads)  # kernels talk about their sockets
     except CellExecutionError as error:
         raise MinisoraError(f"{name} fails: {error.ename}: {one_line(ValueError(error.evalue))}") from error
     except (CellTimeoutError, DeadKernelError) as error:
