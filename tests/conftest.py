@@ -16,3 +16,8 @@ settings.load_profile("repeat")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=30, help="how often training is killed in the test of that")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notebooks first, which take minutes each: the short tests then fill what is left of the other processes."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
