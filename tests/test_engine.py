@@ -498,7 +498,7 @@ def test_a_budget_of_time_is_kept_and_the_rate_still_falls_to_nothing(tmp_path: 
     recipe = replace(RECIPE, steps=1_000_000, decay=0.5)
     started = time.monotonic()
     train(tmp_path, recipe, minutes=0.6 / 60, save_every=10**9)
-    assert 0.6 <= time.monotonic() - started < 10
+    assert 0.6 <= time.monotonic() - started < 1.5
     scales = [record["scale"] for record in read_log(tmp_path)]
     assert max(scales) == 1 and scales[-1] < 0.2 and len(state.saved(tmp_path)) == 1
     count = len(scales)
