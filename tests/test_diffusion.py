@@ -11,6 +11,7 @@ from torch import Tensor
 
 from minisora.core.errors import MinisoraError
 from minisora.diffusion import flow
+from minisora.diffusion.flow import mix
 from minisora.diffusion.guidance import combine, guided, turning
 from minisora.diffusion.samplers import SAMPLERS, euler, heun, rewrite, sde, unipc
 from minisora.diffusion.schedule import pairs, schedule, shift
@@ -165,7 +166,7 @@ def test_the_order_of_convergence(name: str, order: int, s: float, start: float)
     assert abs(slope - order) < 0.25, slope
 
 
-@pytest.mark.parametrize("eta", [0.3, 0.7, 1.0])
+@pytest.mark.parametrize("eta", [0.3, 0.7, 1.0, 1.3])
 def test_new_noise_keeps_the_marginals(eta: float):
     """Mean and variance approach the exact ones, at the end and on the way: the error shrinks with the step."""
     x, worst = normal(40_000, 3), {}
@@ -180,7 +181,7 @@ def test_new_noise_keeps_the_marginals(eta: float):
 
         sde(exact, x, schedule(steps), fresh(1), eta, look)
         worst[steps] = max(gaps)
-    assert worst[160] < 0.07 and worst[160] < worst[20] / 4, worst
+    assert worst[160] < 0.1 and worst[160] < worst[20] / 4, worst
 
 
 def test_without_new_noise_the_sde_is_euler():
@@ -189,7 +190,15 @@ def test_without_new_noise_the_sde_is_euler():
     a, b, c = (sde(exact, x, times, fresh(seed)) for seed in (1, 1, 2))
     assert a.equal(b) and not a.equal(c)
     with pytest.raises(MinisoraError):
-        sde(exact, x, times, eta=1.5)
+        sde(exact, x, times, eta=-0.5)
+
+
+def test_with_all_noise_exchanged_each_step_is_a_clean_guess_noised_anew():
+    x, times, seen = normal(4, 3), schedule(7, 3.0), []
+    one = torch.ones_like(x)
+    sde(exact, x, times, lambda _: one, 1e9, lambda step, t, x, x0: seen.append((x, x0)))
+    for after, (state, guess) in zip(times[1:], seen, strict=True):
+        torch.testing.assert_close(state, mix(guess, one, after))
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (1, 2, 2, 2, 3)])

@@ -167,7 +167,7 @@ def test_the_noise_that_sde_adds_is_the_clips_own(sora: Sora, monkeypatch: pytes
     """It goes on where the noise that the clip began with ended, with what is known of a clip left out."""
     drawn: list[Tensor] = []
 
-    def spy(velocity, x: Tensor, times: Tensor, fresh, callback) -> Tensor:
+    def spy(velocity, x: Tensor, times: Tensor, fresh, eta: float, callback) -> Tensor:
         drawn.append(fresh(x))
         return x
 
@@ -187,8 +187,11 @@ def test_the_noise_that_sde_adds_is_the_clips_own(sora: Sora, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "changed",
-    [{"guidance": 1.0}, {"steps": 4}, {"shift": 3.0}, {"negative": "grey"}, {"rescale": 1.0}, {"interval": (0.0, 0.5)}],
-)
+    [
+        {"guidance": 1.0}, {"steps": 4}, {"shift": 3.0}, {"negative": "grey"}, {"rescale": 1.0},
+        {"interval": (0.0, 0.5)}, {"sampler": "sde", "eta": 0.5},
+    ],
+)  # fmt: skip
 def test_every_setting_is_felt(sora: Sora, changed: dict) -> None:
     assert apart(sora.generate(A)[0], sora.generate(A, **changed)[0]) > 0
 

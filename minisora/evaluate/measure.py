@@ -198,7 +198,7 @@ def _verdict(report: Report) -> str:
 
 def clips_of(sora: Sora, settings: Settings) -> Generate:
     """A trained model as a generator to measure."""
-    names = ("fps", "steps", "guidance", "shift", "negative", "sampler", "rescale", "interval")
+    names = ("fps", "steps", "guidance", "shift", "negative", "sampler", "rescale", "eta", "interval")
     how = {name: getattr(settings, name) for name in names}
 
     def generate(prompts: Sequence[str], seeds: Sequence[int]) -> Sequence[Clip]:

@@ -31,6 +31,8 @@ class Settings:
     sampler: str
     rescale: float = 0.0
     """The share of the contrast that guidance added and that is taken back."""
+    eta: float = 1.0
+    """How much of the noise the sampler `sde` exchanges."""
     interval: tuple[float, float] = (0.0, 1.0)
     """The times between which there is guidance."""
     start: float = 1.0

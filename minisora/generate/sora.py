@@ -128,9 +128,9 @@ class Sora:
     def generate(
         self, prompts: str | Sequence[str], size: str | Size | None = None, *, seed: int | Sequence[int] = 0,
         n: int = 1, steps: int | None = None, guidance: float | None = None, shift: float | None = None,
-        negative: str | None = None, sampler: str | None = None, fps: float | None = None, rescale: float = 0.0,
-        interval: tuple[float, float] | None = None, start: float = 1.0, known: Sequence[Known | None] | None = None,
-        init: Sequence[Clip | Tensor] | Tensor | None = None, ring: bool = False,
+        negative: str | None = None, sampler: str | None = None, eta: float | None = None, fps: float | None = None,
+        rescale: float = 0.0, interval: tuple[float, float] | None = None, start: float = 1.0, ring: bool = False,
+        known: Sequence[Known | None] | None = None, init: Sequence[Clip | Tensor] | Tensor | None = None,
         toward: Sequence[str | None] | None = None, was: Sequence[str | None] | None = None,
         callback: Callback | None = None,
     ) -> list[Take]:  # fmt: skip
@@ -146,7 +146,7 @@ class Sora:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         settings = settle(
             self.preset, size, fps=fps, steps=steps, guidance=guidance, shift=shift, negative=negative,
-            sampler=sampler, rescale=rescale, interval=interval, start=start, ring=ring,
+            sampler=sampler, rescale=rescale, eta=eta, interval=interval, start=start, ring=ring,
         )  # fmt: skip
         seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
         check_batch(len(prompts), n, seeds, settings.size, self.device)
@@ -201,7 +201,8 @@ class Sora:
             old = guide(self._velocity(canvas, [shot.was]))
             begun = paint([shot.init], [shot.known], patch, self.vae.config.compression[0], rings).start()
             return latents(rewrite(old, velocity, begun, self._times(settings), fresh, report))
-        sampler = partial(sde, fresh=fresh) if settings.sampler == "sde" else SAMPLERS[settings.sampler]
+        name = settings.sampler
+        sampler = partial(sde, fresh=fresh, eta=settings.eta) if name == "sde" else SAMPLERS[name]
         return latents(sampler(velocity, canvas.start(), self._times(settings), callback=report))
 
     def _told(self, canvas: Canvas, shots: Sequence[Shot]) -> Velocity:

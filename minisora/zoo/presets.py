@@ -25,6 +25,8 @@ class Sampling:
     """The negative prompt."""
     sampler: str = "euler"
     """The way from noise to clip, by its name in diffusion/samplers.py."""
+    eta: float = 1.0
+    """How much of the noise `sde` exchanges in a step: 1 is as much as the path added, and 0 makes it `euler`."""
     interval: tuple[float, float] = (0.0, 1.0)
     """The times between which there is guidance: where little noise is left, it only makes colors stronger."""
 
@@ -204,7 +206,7 @@ PRESETS: dict[str, Preset] = {
         text=TextConfig(vocabulary=1024),
         size=(17, 64, 64),
         fps=8.0,
-        sampling=Sampling(steps=20, guidance=2.0, shift=8.0, sampler="sde", interval=(0.4, 1.0)),
+        sampling=Sampling(steps=20, guidance=2.0, shift=8.0, sampler="sde", eta=1.5, interval=(0.4, 1.0)),
         recipes={
             "vae": Recipe(steps=8000, batch=8, rate=2e-3, matrix_rate=0.02, warmup=100, decay=0.5, ema=0.995),
             "text": Recipe(steps=1200, batch=64, rate=2e-3, matrix_rate=0.02, decay=0.5, ema=0.98, weight_decay=0.1),

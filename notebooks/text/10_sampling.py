@@ -307,15 +307,16 @@ def sde(
     model's x and ε, as in DDIM (Song et al. 2021),
         x_s = (1 - s) x + √(s² - σ²) ε + σ z,    z ~ N(0, 1).
     For any η the noise has variance s² in all, as the path asks. For small steps σ² → 2 η² t / (1 - t) (t - s), and the
-    drift that the square root adds, -σ²/(2s) ε, is what Langevin dynamics needs to keep the marginals.
+    drift that the square root adds, -σ²/(2s) ε, is what Langevin dynamics needs to keep the marginals. Above η = 1 more
+    is exchanged than the path added, at most all of it: then every step is a clean guess, noised anew.
     """
-    if not 0 <= eta <= 1:
-        raise MinisoraError(f"eta is {eta}: it goes from 0, no new noise, to 1, as much as the path added")
+    if not 0 <= eta < inf:
+        raise MinisoraError(f"eta is {eta}: 0 is no new noise, 1 as much as the path added, and more may be exchanged")
     for step, (t, after) in enumerate(pairs(times)):
         v = velocity(x, t)
         x0, noise = clean(x, v, t), noise_of(x, v, t)
         a = (1 - t) / (1 - after)
-        sigma = eta * after / t * (t**2 - (a * after) ** 2).clamp(min=0).sqrt()
+        sigma = (eta * after / t * (t**2 - (a * after) ** 2).clamp(min=0).sqrt()).clamp(max=after)
         keep = (after**2 - sigma**2).clamp(min=0).sqrt()
         x = move(x, v, t, after)  # (1 - s) x + s ε, and so it remains to exchange s - keep of the noise
         if sigma > 0:
