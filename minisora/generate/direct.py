@@ -168,7 +168,8 @@ def preview(
     (small,) = sora.generate(prompt, (frames, round(scale * height), round(scale * width)), **options)
     larger = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
     guide = from_pixels(larger, small.fps)
-    (full,) = sora.generate(prompt, (frames, height, width), init=[guide], start=start, **options)
+    kept = {"eta": 1.0} | options  # more fresh noise would plan anew what is laid out already
+    (full,) = sora.generate(prompt, (frames, height, width), init=[guide], start=start, **kept)
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 
 

@@ -7,7 +7,7 @@
 #
 # **You need** Python, and some PyTorch. No GPU: everything here runs on two cores, and all but one model was trained on them.
 #
-# **Measured** · runs in 32 s on two CPU cores without bf16 · needs 0.5 GiB · reads in about 15 minutes
+# **Measured** · runs in 29 s on two CPU cores without bf16 · needs 0.5 GiB · reads in about 15 minutes
 
 # %%
 from minisora.generate.sora import Sora
