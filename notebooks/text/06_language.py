@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 04 and 05.
 #
-# **Measured** · runs in 200 s on two CPU cores without bf16 · needs 0.6 GiB · reads in about 61 minutes
+# **Measured** · runs in 187 s on two CPU cores without bf16 · needs 0.6 GiB · reads in about 61 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains ten times longer
