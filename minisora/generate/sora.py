@@ -201,8 +201,7 @@ class Sora:
             old = guide(self._velocity(canvas, [shot.was]))
             begun = paint([shot.init], [shot.known], patch, self.vae.config.compression[0], rings).start()
             return latents(rewrite(old, velocity, begun, self._times(settings), fresh, report))
-        name = settings.sampler
-        sampler = partial(sde, fresh=fresh, eta=settings.eta) if name == "sde" else SAMPLERS[name]
+        sampler = (SAMPLERS | {"sde": partial(sde, fresh=fresh, eta=settings.eta)})[settings.sampler]
         return latents(sampler(velocity, canvas.start(), self._times(settings), callback=report))
 
     def _told(self, canvas: Canvas, shots: Sequence[Shot]) -> Velocity:
