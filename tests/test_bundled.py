@@ -84,7 +84,7 @@ def test_it_shows_what_prompts_ask_for(models: dict[str, Sora], name: str) -> No
 
 @pytest.mark.slow
 def test_of_one_thing_the_toy_shows_all_that_is_asked_for(models: dict[str, Sora]) -> None:
-    """98 of 100 in the table; 32 clips may be off by sixteen."""
+    """98 of 100 in the table; of 32 clips six may be wrong."""
     scenes = [shapes.sample(FIRST + place, 2.0, count=1) for place in range(ASKED)]
     takes = models["toy"].generate([shapes.caption(scene) for scene in scenes], seed=range(ASKED))
     made = tally([fidelity.check(take.frames, scene, take.fps) for take, scene in zip(takes, scenes, strict=True)])

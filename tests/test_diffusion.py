@@ -166,8 +166,8 @@ def test_the_order_of_convergence(name: str, order: int, s: float, start: float)
     assert abs(slope - order) < 0.25, slope
 
 
-@pytest.mark.parametrize("eta", [0.3, 0.7, 1.0, 1.3])
-def test_new_noise_keeps_the_marginals(eta: float):
+@pytest.mark.parametrize("eta, bound", [(0.3, 0.07), (0.7, 0.07), (1.0, 0.07), (1.3, 0.1)])
+def test_new_noise_keeps_the_marginals(eta: float, bound: float):
     """Mean and variance approach the exact ones, at the end and on the way: the error shrinks with the step."""
     x, worst = normal(40_000, 3), {}
     for steps in (20, 160):
@@ -181,7 +181,7 @@ def test_new_noise_keeps_the_marginals(eta: float):
 
         sde(exact, x, schedule(steps), fresh(1), eta, look)
         worst[steps] = max(gaps)
-    assert worst[160] < 0.1 and worst[160] < worst[20] / 4, worst
+    assert worst[160] < bound and worst[160] < worst[20] / 4, worst
 
 
 def test_without_new_noise_the_sde_is_euler():
@@ -189,8 +189,9 @@ def test_without_new_noise_the_sde_is_euler():
     assert sde(exact, x, times, eta=0.0).equal(euler(exact, x, times))
     a, b, c = (sde(exact, x, times, fresh(seed)) for seed in (1, 1, 2))
     assert a.equal(b) and not a.equal(c)
-    with pytest.raises(MinisoraError):
-        sde(exact, x, times, eta=-0.5)
+    for eta in (-0.5, math.inf, math.nan):
+        with pytest.raises(MinisoraError):
+            sde(exact, x, times, eta=eta)
 
 
 def test_with_all_noise_exchanged_each_step_is_a_clean_guess_noised_anew():
