@@ -166,11 +166,9 @@ def preview(
     """A clip of less height and width, quickly, and then the full one with the same layout."""
     frames, height, width = parse_size(size or sora.preset.size)
     (small,) = sora.generate(prompt, (frames, round(scale * height), round(scale * width)), **options)
-    wide = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
-    options.setdefault("eta", 1.0)  # more fresh noise would plan anew what is laid out already
-    (full,) = sora.generate(
-        prompt, (frames, height, width), init=[from_pixels(wide, small.fps)], start=start, **options
-    )
+    big = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
+    options |= {"init": [from_pixels(big, small.fps)], "start": start, "eta": options.get("eta", 1.0)}  # plan no more
+    (full,) = sora.generate(prompt, (frames, height, width), **options)
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 
 
