@@ -1,5 +1,7 @@
 """The bundled checkpoints: small enough, whole, repeatable, and as good as their tables say."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,12 @@ def models() -> dict[str, Sora]:
 def test_it_is_as_small_as_promised(models: dict[str, Sora], name: str) -> None:
     assert sum(parameters(models[name].preset).values()) <= PROMISED[name].parameters
     assert all(path.stat().st_size <= 16 * 2**20 for path in (FOLDER / name).iterdir())
+
+
+def test_loading_a_model_does_not_wake_the_compiler() -> None:
+    """Two seconds of imports, a fifth of a cold start, which a stray initial value on the meta device calls up."""
+    words = "import sys; from minisora.generate.sora import Sora; Sora.from_pretrained('toy')"
+    subprocess.run([sys.executable, "-c", f"{words}; sys.exit('torch._dynamo' in sys.modules)"], check=True)
 
 
 @presets

@@ -6,7 +6,7 @@ import torch
 from minisora.core.errors import MinisoraError
 from minisora.core.machine import describe
 from minisora.core.recipe import Recipe
-from minisora.core.runtime import Ranks, generator, pick_device, pick_dtype, ranks, seed_everything
+from minisora.core.runtime import Ranks, blank, generator, pick_device, pick_dtype, ranks, seed_everything
 
 
 def test_the_automatic_device_is_the_fastest_there_is():
@@ -63,3 +63,15 @@ def test_the_learning_rate_rises_holds_and_falls():
 def test_an_impossible_recipe_is_refused(wrong: dict):
     with pytest.raises(MinisoraError, match="recipe"):
         Recipe(**wrong)
+
+
+def test_a_blank_model_has_the_names_shapes_and_dtypes_of_a_real_one_and_no_memory():
+    def make() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 3), torch.nn.Conv3d(3, 2, 1).double())
+
+    with blank():
+        model = make()
+    real = {name: (weight.shape, weight.dtype) for name, weight in make().state_dict().items()}
+    assert {name: (weight.shape, weight.dtype) for name, weight in model.state_dict().items()} == real
+    assert all(weight.is_meta for weight in model.parameters())
+    assert make().state_dict()["0.weight"].std() > 0  # afterwards values are drawn again

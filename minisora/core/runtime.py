@@ -3,10 +3,14 @@
 import ctypes
 import os
 import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from minisora.core.errors import MinisoraError, check_choice
 
@@ -56,6 +60,25 @@ def keep_memory() -> bool:
         return False
     trim_threshold, mmap_max = -1, -4
     return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
+
+
+@contextmanager
+def blank() -> Iterator[None]:
+    """Models made within have names, shapes and dtypes, but neither memory nor values: to be counted or filled."""
+    with torch.device("meta"), _Uninitialized():
+        yield
+
+
+class _Uninitialized(TorchFunctionMode):
+    """No initial values are drawn: the way to them on the meta device leads through two seconds of imports."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = dict(kwargs or {})
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def seed_everything(seed: int) -> None:

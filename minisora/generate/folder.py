@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import minisora
 from minisora.core.checkpoint import load_json, load_tensors, save_json, save_tensors, sha256
 from minisora.core.errors import MinisoraError
+from minisora.core.runtime import blank
 from minisora.generate.plain import from_plain, to_plain
 from minisora.models.dit import FP32, DiT
 from minisora.models.lora import Addition
@@ -150,7 +151,7 @@ def _shards(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 def _fill(make: Callable[[], Model], paths: Iterable[Path], device: torch.device | str) -> Model:
     """A model made without memory that takes over the tensors of some files, in the dtypes that it was made with."""
-    with torch.device("meta"):
+    with blank():
         model = make()
     wanted, state = model.state_dict(), {}
     for path in paths:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from minisora.core.errors import MinisoraError, check_choice
 from minisora.core.recipe import Recipe
+from minisora.core.runtime import blank
 from minisora.data.clip import size_name
 from minisora.models.dit import DiT, DiTConfig
 from minisora.models.text import TextConfig, TextEncoder
@@ -277,7 +276,7 @@ def preset(name: str) -> Preset:
 
 def parameters(preset: Preset) -> dict[str, int]:
     """How many parameters each model has, counted without making any."""
-    with torch.device("meta"):
+    with blank():
         models = {"vae": VAE(preset.vae), "dit": DiT(preset.dit), "text": TextEncoder(preset.text)}
         if preset.late:
             models["late-dit"] = DiT(preset.late.dit)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from minisora.core.checkpoint import load_json, open_tensors
 from minisora.core.errors import MinisoraError, check_choice, one_line
+from minisora.core.runtime import blank
 from minisora.models.dit import DiT
 from minisora.models.text import TextEncoder
 from minisora.models.tokenizer import PretrainedTokenizer, pretrained_tokenizer
@@ -49,7 +50,7 @@ def load_dit(
     preset: Preset, folder: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> DiT:
     """In bf16 the parameters that `DiT.lower` spares stay in fp32."""
-    with torch.device("meta"):
+    with blank():
         dit = DiT(preset.dit).lower(dtype)
     return fill(dit, find("dit", folder), {"official Wan": DIT_OFFICIAL, "diffusers": DIT_DIFFUSERS}, device)
 
@@ -58,7 +59,7 @@ def load_vae(
     preset: Preset, folder: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> VAE:
     config = preset.vae
-    with torch.device("meta"):
+    with blank():
         vae = VAE(config).to(dtype)
     spellings = {"official Wan": vae_official(config), "diffusers": vae_diffusers(config)}
     vae = fill(vae, find("vae", folder), spellings, device)
@@ -70,7 +71,7 @@ def load_vae(
 def load_text(
     preset: Preset, folder: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> TextEncoder:
-    with torch.device("meta"):
+    with blank():
         text = TextEncoder(preset.text).to(dtype)
     return fill(text, find("text", folder), {"official Wan": TEXT_OFFICIAL, "diffusers": TEXT_DIFFUSERS}, device)
 
