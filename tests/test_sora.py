@@ -185,6 +185,14 @@ def test_the_noise_that_sde_adds_is_the_clips_own(sora: Sora, monkeypatch: pytes
     assert torch.equal(drawn[0], torch.cat(parts))
 
 
+def test_a_clip_that_is_begun_gets_no_more_noise_than_the_path_adds_unless_that_is_asked_for() -> None:
+    for own in (0.5, 1.5):
+        preset = replace(PRESET, sampling=replace(PRESET.sampling, eta=own))
+        assert settle(preset, None).eta == settle(preset, None, start=1.0).eta == own
+        assert settle(preset, None, start=0.9).eta == min(own, 1.0)
+        assert settle(preset, None, start=0.9, eta=1.2).eta == settle(preset, None, eta=1.2).eta == 1.2
+
+
 @pytest.mark.parametrize(
     "changed",
     [

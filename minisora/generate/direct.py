@@ -167,7 +167,7 @@ def preview(
     frames, height, width = parse_size(size or sora.preset.size)
     (small,) = sora.generate(prompt, (frames, round(scale * height), round(scale * width)), **options)
     big = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
-    options |= {"init": [from_pixels(big, small.fps)], "start": start, "eta": options.get("eta", 1.0)}  # plan no more
+    options |= {"init": [from_pixels(big, small.fps)], "start": start}
     (full,) = sora.generate(prompt, (frames, height, width), **options)
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 

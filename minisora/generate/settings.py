@@ -80,6 +80,8 @@ def settle(preset: Preset, size: str | Size | None, **given: Any) -> Settings:
         )
     shape = (frames, height, width)
     own: dict[str, Any] = asdict(preset.sampling) | {"fps": preset.fps}
+    if given.get("start", 1.0) < 1:  # more noise than the path adds makes new plans, and this clip begins with one
+        own["eta"] = min(own["eta"], 1.0)
     return Settings(shape, **own | {name: value for name, value in given.items() if value is not None})
 
 

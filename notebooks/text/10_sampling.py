@@ -414,7 +414,7 @@ picture(figure, "Shares of right claims against steps and against milliseconds, 
 # If looking again is worth so much, why not look more often? The path does not mind: with $\eta > 1$ more noise is exchanged than it added, until nothing of the old is kept.
 # Where things go is agreed upon by many places at once, in nearly nothing but noise, and some plans are bad ones: two copies of one thing, or two things that run into each other. A plan that nobody keeps is made anew.
 # Of 70 prompts for two and three things everything is there in 43 with $\eta = 1$, in 52 with 1.3 and in 56 with 1.6. The toy has 1.5 (`Sampling.eta`), and so of 300 prompts that nobody trained or tried anything on 92 % are right, where 87 were.
-# It has its price where steps are few, as the pictures above show; and where all is laid out already, as in the second pass of a preview (notebook 11), there is nothing to plan anew, and $\eta$ is 1.
+# It has its price where steps are few, as the pictures above show; and where all is laid out already, in a clip that begins from another one (previews and edits, notebook 11), there is nothing to plan anew, and $\eta$ is 1.
 
 # %% [markdown]
 # ## Which step decides what?
