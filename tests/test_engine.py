@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,33 @@ def test_a_run_that_is_killed_again_and_again_makes_the_same_losses(tmp_path: Pa
     assert records(tmp_path / "killed") == records(tmp_path / "whole")
     tensors, _ = load_tensors(tmp_path / "killed" / "model.safetensors")
     assert all(torch.equal(tensors[name], value) for name, value in average.state_dict().items())
+
+
+@pytest.mark.parametrize("unsaved", [0.0, 60.0])
+def test_slow_steps_are_saved_in_between_but_not_at_any_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsaved: float
+) -> None:
+    """A hundredth of a second for each; between two checkpoints is twenty times what the first of them took."""
+    monkeypatch.setattr(engine, "UNSAVED", unsaved)
+    moments = list[tuple[float, float]]()
+
+    def save(*words: Any) -> None:
+        begun = time.monotonic()
+        state.save(*words)
+        moments.append((begun, time.monotonic()))
+
+    def slow(number: int) -> Tensor:
+        time.sleep(0.01)
+        if number == 60:
+            raise OSError("the power is gone")
+        return batch(number)
+
+    monkeypatch.setattr(engine, "save", save)
+    with pytest.raises(OSError, match="power"):
+        train(tmp_path, replace(RECIPE, steps=100), batch=slow, save_every=1000)
+    assert len(state.saved(tmp_path)) == min(2, len(moments)) and bool(moments) == (unsaved == 0)
+    for (begun, ended), (after, _) in pairwise(moments):
+        assert after - ended > 20 * (ended - begun)
 
 
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])

@@ -31,6 +31,7 @@ from minisora.train.log import Log, Silence
 from minisora.train.state import Counters, State, begin, save
 
 PATIENCE = 10  # steps in a row that may be skipped
+UNSAVED = 60.0  # seconds of work that a kill may cost; more only where saving would take over a twentieth of the time
 
 Metrics = dict[str, int | float | Tensor]
 """Whole numbers are counts: they add up, and are shown per second. All else is averaged, as the loss is.
@@ -49,15 +50,15 @@ def fit(
 ) -> nn.Module:  # fmt: skip
     """Train `model` in place. Returns the average of its weights over the steps, as saved in out/model.safetensors.
 
-    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` follows every checkpoint.
-    `note` is what else has to stay as it is for a run to be resumed: the model's config, the name of the data.
+    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` follows every `save_every`
+    steps. `note` is what else has to stay as it is for a run to be resumed: the model's config, the name of the data.
     """
     keep_memory()
     rank = distributed.join()
     recipe = distributed.shared(recipe, rank.world)
     out, dtype = Path(out), dtype or pick_dtype(next(model.parameters()).device)
     check(minutes, dtype, save_every)
-    state = State.new(model, recipe)
+    state, pace = State.new(model, recipe), Pace()
     terms = json.loads(json.dumps({"recipe": asdict(recipe), "dtype": str(dtype), "note": note or {}}))
     with distributed.main_first():
         begin(out, state, terms, resume)
@@ -73,9 +74,9 @@ def fit(
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
             refuse_to_go_on(at)
             due = at.step % save_every == 0 or position(at, recipe, minutes) >= recipe.steps
-            if (due or stopping) and rank.main:
+            if (due or pace.overdue() or stopping) and rank.main:
                 log.keep()
-                save(out, state, terms)
+                pace.save(out, state, terms)
             if due and callback is not None and rank.main:
                 callback(at.step, state.average)
             if stopping:
@@ -106,6 +107,22 @@ def position(at: Counters, recipe: Recipe, minutes: float | None) -> int:
     """Where on the schedule a run is, in steps of recipe.steps: by its steps, or by its time if that is further."""
     by_time = int(recipe.steps * at.seconds / (60 * minutes)) if minutes else 0
     return max(at.step, by_time)
+
+
+class Pace:
+    """Where steps are slow, a checkpoint is due before its turn: when it costs little beside what a kill would."""
+
+    def __init__(self) -> None:
+        self.saved, self.price = time.monotonic(), 0.0
+
+    def overdue(self) -> bool:
+        return time.monotonic() - self.saved > max(UNSAVED, 20 * self.price)
+
+    def save(self, out: Path, state: State, terms: dict[str, Any]) -> None:
+        begun = time.monotonic()
+        save(out, state, terms)
+        self.saved = time.monotonic()
+        self.price = self.saved - begun
 
 
 def gradient(

@@ -46,7 +46,7 @@ class Log:
         with writing(self.path, FULL):
             self.file.write((json.dumps(self.last) + "\n").encode())  # from here on it outlives this process
         self.recent.append(self.last)
-        self._show(share)
+        self._show(min(1.0, share))  # a budget of minutes ends with a step that is a little late
         if self.board is not None:
             for key, value in self.last.items():
                 if key != "step" and value is not None:
@@ -61,7 +61,7 @@ class Log:
         text = summary(list(self.recent), share)
         if self.bar is not None:
             self.bar.set_description_str(text, refresh=False)  # update draws, but not more often than can be seen
-            self.bar.update(min(1.0, share) - self.bar.n)
+            self.bar.update(share - self.bar.n)
         elif time.monotonic() - self.spoke > SILENCE or share >= 1:
             print(f"{share:4.0%}  {text}", flush=True)
             self.spoke = time.monotonic()

@@ -8,7 +8,7 @@
 #
 # **You need** notebooks 03 to 06.
 #
-# **Measured** · runs in 141 s on two CPU cores without bf16 · needs 0.7 GiB · reads in about 70 minutes
+# **Measured** · runs in 154 s on two CPU cores without bf16 · needs 0.8 GiB · reads in about 72 minutes
 
 # %% tags=["parameters"]
 PROFILE = "fast"  # "full" trains for half an hour instead of a minute
@@ -841,6 +841,31 @@ def position(at: Counters, recipe: Recipe, minutes: float | None) -> int:
     return max(at.step, by_time)
 
 
+# %% [markdown]
+# A checkpoint has its turn every so many steps. If a step takes seconds, that is too seldom, and a kill would cost an hour; if the model is large, saving takes minutes, and
+# once a minute is too often. So we ask the clock as well: a minute after the last one, or twenty times what writing that one took, whichever is longer.
+
+# %% tags=["source: minisora.train.engine.UNSAVED"]
+UNSAVED = 60.0  # seconds of work that a kill may cost; more only where saving would take over a twentieth of the time
+
+
+# %% tags=["source: minisora.train.engine.Pace"]
+class Pace:
+    """Where steps are slow, a checkpoint is due before its turn: when it costs little beside what a kill would."""
+
+    def __init__(self) -> None:
+        self.saved, self.price = time.monotonic(), 0.0
+
+    def overdue(self) -> bool:
+        return time.monotonic() - self.saved > max(UNSAVED, 20 * self.price)
+
+    def save(self, out: Path, state: State, terms: dict[str, Any]) -> None:
+        begun = time.monotonic()
+        save(out, state, terms)
+        self.saved = time.monotonic()
+        self.price = self.saved - begun
+
+
 # %% tags=["source: minisora.train.engine.fit"]
 def fit(
     model: nn.Module, batch: Callable[[int], Any], step: Step, recipe: Recipe, out: str | Path, *,
@@ -850,15 +875,15 @@ def fit(
 ) -> nn.Module:  # fmt: skip
     """Train `model` in place. Returns the average of its weights over the steps, as saved in out/model.safetensors.
 
-    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` follows every checkpoint.
-    `note` is what else has to stay as it is for a run to be resumed: the model's config, the name of the data.
+    `batch(n)` is the batch of step n, whenever it is asked for. `callback(steps, average)` follows every `save_every`
+    steps. `note` is what else has to stay as it is for a run to be resumed: the model's config, the name of the data.
     """
     keep_memory()
     rank = distributed.join()
     recipe = distributed.shared(recipe, rank.world)
     out, dtype = Path(out), dtype or pick_dtype(next(model.parameters()).device)
     check(minutes, dtype, save_every)
-    state = State.new(model, recipe)
+    state, pace = State.new(model, recipe), Pace()
     terms = json.loads(json.dumps({"recipe": asdict(recipe), "dtype": str(dtype), "note": note or {}}))
     with distributed.main_first():
         begin(out, state, terms, resume)
@@ -874,9 +899,9 @@ def fit(
             log.write(record | {"seconds": at.seconds}, share=position(at, recipe, minutes) / recipe.steps)
             refuse_to_go_on(at)
             due = at.step % save_every == 0 or position(at, recipe, minutes) >= recipe.steps
-            if (due or stopping) and rank.main:
+            if (due or pace.overdue() or stopping) and rank.main:
                 log.keep()
-                save(out, state, terms)
+                pace.save(out, state, terms)
             if due and callback is not None and rank.main:
                 callback(at.step, state.average)
             if stopping:
