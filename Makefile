@@ -33,7 +33,7 @@ demo: $(CORE)  ## a prompt to a video file: make demo PROMPT="a small blue star 
 	@$(BIN)/minisora generate "$(PROMPT)" --out out/demo.mp4
 	@echo "Next: 'make lab' opens the course in JupyterLab."
 
-test: $(DEV)  ## the quick tests, about six minutes on two cores
+test: $(DEV)  ## the quick tests, six and a half minutes on two cores without bf16
 	$(TEST) -m "not slow"
 
 slow: $(DEV)  ## the slow laws, and every notebook

@@ -34,13 +34,11 @@ class Promise:
     worst: float
     worlds: tuple[str, ...] = WORLDS
     scenes: dict[str, Any] = field(default_factory=dict)
-    asked: int = ASKED
-    """How many prompts the quick test has time for."""
 
 
 PROMISED = {
     "tiny": Promise(2e6, 0.75, 30.0, 30.0, ("shapes",), {"count": 1, "style": "flat"}),
-    "toy": Promise(15e6, 0.8, 28.0, 24.0, asked=12),
+    "toy": Promise(15e6, 0.8, 28.0, 24.0),
 }
 PROMPT = "a large red circle moves to the right on a white background"
 presets = pytest.mark.parametrize("name", PROMISED)
@@ -83,8 +81,8 @@ def test_the_same_seed_makes_the_same_frames_and_threads_change_next_to_nothing(
 def test_it_shows_what_prompts_ask_for(models: dict[str, Sora], name: str) -> None:
     """A few prompts of scenes that nothing was trained on; the tables in data/checkpoints ask many more."""
     sora, promise = models[name], PROMISED[name]
-    scenes = [shapes.sample(FIRST + place, 2.0, **promise.scenes) for place in range(promise.asked)]
-    takes = sora.generate([shapes.caption(scene) for scene in scenes], seed=range(promise.asked))
+    scenes = [shapes.sample(FIRST + place, 2.0, **promise.scenes) for place in range(ASKED)]
+    takes = sora.generate([shapes.caption(scene) for scene in scenes], seed=range(ASKED))
     made, chance = (
         tally([fidelity.check(take.frames, scene, take.fps) for take, scene in zip(some, scenes, strict=True)])
         for some in (takes, takes[1:] + takes[:1])
@@ -94,9 +92,9 @@ def test_it_shows_what_prompts_ask_for(models: dict[str, Sora], name: str) -> No
 
 @pytest.mark.slow
 def test_of_one_thing_the_toy_shows_all_that_is_asked_for(models: dict[str, Sora]) -> None:
-    """98 of 100 in the table; of 20 clips three may be wrong."""
-    scenes = [shapes.sample(FIRST + place, 2.0, count=1) for place in range(20)]
-    takes = models["toy"].generate([shapes.caption(scene) for scene in scenes], seed=range(20))
+    """98 of 100 in the table; of 32 clips six may be wrong."""
+    scenes = [shapes.sample(FIRST + place, 2.0, count=1) for place in range(ASKED)]
+    takes = models["toy"].generate([shapes.caption(scene) for scene in scenes], seed=range(ASKED))
     made = tally([fidelity.check(take.frames, scene, take.fps) for take, scene in zip(takes, scenes, strict=True)])
     assert made[ALL].value > 0.8, made
 

@@ -75,10 +75,10 @@ class _Uninitialized(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        named = dict(kwargs or {})
+        kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else named["tensor"]
-        return func(*args, **named)
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def seed_everything(seed: int) -> None:

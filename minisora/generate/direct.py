@@ -166,9 +166,9 @@ def preview(
     """A clip of less height and width, quickly, and then the full one with the same layout."""
     frames, height, width = parse_size(size or sora.preset.size)
     (small,) = sora.generate(prompt, (frames, round(scale * height), round(scale * width)), **options)
-    big = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
-    options |= {"init": [from_pixels(big, small.fps)], "start": start}
-    (full,) = sora.generate(prompt, (frames, height, width), **options)
+    larger = F.interpolate(small.pixels()[0].movedim(1, 0), (height, width), mode="bilinear").movedim(0, 1)
+    guide = from_pixels(larger, small.fps)
+    (full,) = sora.generate(prompt, (frames, height, width), init=[guide], start=start, **options)
     return [_directed(take, "preview", take.frames) for take in (small, full)]
 
 

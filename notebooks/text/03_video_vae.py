@@ -217,7 +217,7 @@ class Components(nn.Module):
         time, height, width = box
         self.boxes, self.lengths = ((1, height, width), (time, height, width)), (time**0.5, 1.0)
         for name, box in zip(("first", "later"), self.boxes, strict=True):
-            basis = torch.zeros(3 * prod(box), channels).fill_diagonal_(1)
+            basis = torch.zeros(3 * prod(box), channels).fill_diagonal_(1)  # eye is slow on the meta device
             self.register_buffer(f"{name}_mean", torch.zeros(len(basis)))
             self.register_buffer(f"{name}_basis", basis)  # its columns are of length 1 and at right angles
 
