@@ -48,7 +48,7 @@ lint: $(DEV)  ## ruff: style and layout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(DEV)  ## pyright, basic mode
+types: $(PARITY)  ## pyright, basic mode; it follows the imports of the parity tests, too
 	$(BIN)/pyright
 
 lab: $(CORE)  ## open the course in JupyterLab
